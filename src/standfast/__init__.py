@@ -1,0 +1,1 @@
+"""Durable AI agents that may touch production data."""

@@ -1,0 +1,50 @@
+"""The context: one document with what the database knows about a ticket."""
+
+from datetime import datetime
+from typing import Any
+
+from standfast.domain import Record
+
+
+class Column(Record):
+    """One column as the target's catalog describes it."""
+
+    name: str
+    type: str
+    """As PostgreSQL's format_type prints it."""
+    nullable: bool
+    default: str | None = None
+    values: tuple[str, ...] = ()
+    """The labels, if the type is an enum."""
+    references: str | None = None
+    """`schema.table.column`, if a foreign key points there."""
+
+
+class Table(Record):
+    """One table of the target."""
+
+    name: str
+    """`schema.table`."""
+    comment: str = ""
+    primary_key: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+
+class Rows(Record):
+    """Rows read for this ticket, and the query that read them."""
+
+    table: str
+    query: str
+    rows: tuple[dict[str, Any], ...]
+    """Each row as PostgreSQL's to_jsonb gives it."""
+    truncated: bool = False
+    """True if more rows matched than are kept here."""
+
+
+class Context(Record):
+    """The state document of a ticket: everything the planner may rely on."""
+
+    target: str
+    retrieved_at: datetime
+    tables: tuple[Table, ...] = ()
+    facts: tuple[Rows, ...] = ()

@@ -1,0 +1,97 @@
+"""A decision of a person on a waiting plan, and the proof of who took it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from standfast.domain import Record, Submission
+from standfast.ticket import Text
+
+
+class DecisionVerdict(StrEnum):
+    """What a person can say."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    REVISE = "revise"
+    """Plan again, with the comment."""
+
+
+class Refusal(StrEnum):
+    """Why a decision changed nothing. Stable codes."""
+
+    NOT_WAITING = "not-waiting"
+    STALE_PLAN = "stale-plan"
+    STALE_ROWS = "stale-rows"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad-signature"
+    EXPIRED_SIGNATURE = "expired-signature"
+    OWN_TICKET = "own-ticket"
+    ALREADY_APPROVED = "already-approved"
+    COMMENT_REQUIRED = "comment-required"
+    TOO_MANY_REFUSED = "too-many-refused"
+
+
+class Mode(StrEnum):
+    """How the person was authenticated."""
+
+    SOLO = "solo"
+    """The operating system's user on a loopback set-up: requester and approver may be the same person."""
+    CLI = "cli"
+    """The holder of a signing key on the command line."""
+    SESSION = "session"
+    """A signed-in user of the dashboard."""
+
+
+class Proof(Submission):
+    """Signed statement of the process that authenticated the person."""
+
+    id: Annotated[str, StringConstraints(min_length=8, max_length=64)]
+    """Unique per decision: the same id again is the same decision."""
+    key_id: str
+    """Which of the configured public keys verifies the signature."""
+    mode: Mode
+    issued_at: datetime
+    signature: str
+    """Ed25519 over the canonical JSON of workflow id, decision and this proof without its signature; base64."""
+
+
+class Decision(Submission):
+    """One person's word on one plan with one effect."""
+
+    verdict: DecisionVerdict
+    plan_digest: str
+    """What was seen: the report's plan digest..."""
+    fingerprint: str
+    """...and the report's fingerprint over the rows."""
+    by: Annotated[Text, StringConstraints(min_length=1, max_length=320)]
+    comment: Annotated[Text, StringConstraints(max_length=10_000)] = ""
+    proof: Proof | None = None
+
+    def signed_content(self, workflow_id: str) -> dict[str, object]:
+        """Return the JSON value that the signature covers.
+
+        Raises:
+            ValueError: there is no proof.
+        """
+        if self.proof is None:
+            msg = "a decision without proof has nothing to sign"
+            raise ValueError(msg)
+        content = self.model_dump(mode="json")
+        del content["proof"]["signature"]
+        return {"workflow_id": workflow_id, "decision": content}
+
+
+class DecisionRecord(Record):
+    """A decision that reached the workflow, accepted or not."""
+
+    verdict: DecisionVerdict
+    plan_digest: str
+    by: str
+    mode: Mode | None
+    comment: str
+    at: datetime
+    refused: Refusal | None = None
+    """None if the decision counted."""

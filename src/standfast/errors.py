@@ -1,0 +1,68 @@
+"""Everything Standfast raises on purpose.
+
+StandfastError                     has a stable `code`, and the exit code of the command line
+├── InvalidInput                   2  a ticket, plan, setting, file or argument is wrong
+│   ├── UnknownTarget              2  no such target in the settings
+│   ├── TicketConflict             2  the id is used by a ticket with other content
+│   └── UnknownTicket              2  no workflow has this id
+├── DecisionRefused                4  the decision may not be taken: stale, unsigned, not yours to take, too late
+├── NotPermitted                   4  a credential this process needs was not given to it
+└── ServiceUnavailable             3  Temporal, PostgreSQL or a model can't be reached
+"""
+
+
+class StandfastError(Exception):
+    """Base of all errors; the message says what happened, with which value, and what to do next."""
+
+    code = "standfast"
+    exit_code = 1
+
+
+class InvalidInput(StandfastError):  # noqa: N818 - reads as what it is where it is caught
+    """Input that names file, line, field, value and what was expected."""
+
+    code = "invalid-input"
+    exit_code = 2
+
+
+class UnknownTarget(InvalidInput):
+    """A target that the settings don't name."""
+
+    code = "unknown-target"
+
+
+class TicketConflict(InvalidInput):
+    """The ticket's id was used before, with other content."""
+
+    code = "ticket-conflict"
+
+
+class UnknownTicket(InvalidInput):
+    """No ticket workflow has this id."""
+
+    code = "unknown-ticket"
+
+
+class DecisionRefused(StandfastError):  # noqa: N818
+    """A decision that changed nothing; `reason` is a stable code, see standfast.decision.Refusal."""
+
+    code = "decision-refused"
+    exit_code = 4
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotPermitted(StandfastError):  # noqa: N818
+    """A credential that this process was not given."""
+
+    code = "not-permitted"
+    exit_code = 4
+
+
+class ServiceUnavailable(StandfastError):  # noqa: N818
+    """A service that can't be reached; the message names its address without credentials."""
+
+    code = "service-unavailable"
+    exit_code = 3

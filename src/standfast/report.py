@@ -1,0 +1,136 @@
+"""The safety report: what a plan would do, measured, and what speaks against it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from standfast.domain import Record
+from standfast.plan import Operation
+
+
+class Verdict(StrEnum):
+    """What may happen with a plan or an operation, from best to worst."""
+
+    AUTO = "auto"
+    """May run with nobody looking."""
+    APPROVAL = "approval"
+    """Needs a person, who sees the measured effect."""
+    BLOCK = "block"
+    """May never run, not even with approval."""
+
+    @classmethod
+    def worst(cls, verdicts: Iterable["Verdict"]) -> "Verdict":
+        """Return the worst of `verdicts`, `auto` if there is none."""
+        order = list(cls)
+        return max(verdicts, key=order.index, default=cls.AUTO)
+
+
+class Finding(Record):
+    """One thing that a rule has to say about an operation or a plan."""
+
+    rule: str
+    """The rule's id, such as `rows.limit`."""
+    verdict: Verdict
+    message: str
+    """What was found, with the value that tripped the rule."""
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class RowChange(Record):
+    """One row before and after an operation, as measured in the rehearsal."""
+
+    table: str
+    """`schema.table`; for a partitioned table its root."""
+    key: dict[str, Any]
+    """The primary key; empty if the table has none."""
+    before: dict[str, Any] | None
+    """The changed columns (all columns of a deleted row); None for an inserted row."""
+    after: dict[str, Any] | None
+    """The changed columns (all columns of an inserted row); None for a deleted row."""
+    via: str
+    """`statement`, `cascade` or `trigger`: what changed the row."""
+
+
+class RowCounts(Record):
+    """Rows of one table that an operation changes, whether or not their images are kept."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def total(self) -> int:
+        """All rows changed."""
+        return self.inserted + self.updated + self.deleted
+
+
+class OperationReport(Record):
+    """The report on one operation."""
+
+    index: int
+    verdict: Verdict
+    kind: str
+    """The statement's kind, such as `update`; `unknown` if it could not be parsed."""
+    findings: tuple[Finding, ...] = ()
+    rows: tuple[RowChange, ...] = ()
+    counts: dict[str, RowCounts] = Field(default_factory=dict)
+    truncated: bool = False
+    """True if more rows change than `rows` shows."""
+
+
+class Undo(Record):
+    """The operations that would take the plan back."""
+
+    operations: tuple[Operation, ...] = ()
+
+
+class SafetyReport(Record):
+    """What a plan would do and what speaks against it. The verdict is the worst of all findings."""
+
+    verdict: Verdict
+    plan_digest: str
+    fingerprint: str
+    """SHA-256 over the before-images and counts of all changed rows; differs once the rows have moved on."""
+    rehearsed_at: datetime
+    operations: tuple[OperationReport, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """About the plan as a whole."""
+    undo: Undo | None = None
+    """None while no undo is known."""
+    undo_proved: bool = False
+    approvals_required: int = 1
+    """How many different people must approve, if the verdict is `approval`."""
+    expires_in: timedelta = timedelta(days=3)
+    """How long it may wait for them."""
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Findings about the plan, then about each operation in order."""
+        return self.findings + tuple(f for o in self.operations for f in o.findings)
+
+
+def effect_sentence(counts: Iterable[dict[str, RowCounts]], target: str) -> str:
+    """Return one sentence, computed from measured counts only.
+
+    >>> effect_sentence([{"public.orders": RowCounts(updated=3)}, {"public.refunds": RowCounts(inserted=1)}], "shop")
+    'Updates 3 rows in public.orders, inserts 1 row in public.refunds, deletes nothing, in shop.'
+    """
+    totals: dict[str, Counter[str]] = {"updated": Counter(), "inserted": Counter(), "deleted": Counter()}
+    for by_table in counts:
+        for table, count in by_table.items():
+            for what, total in totals.items():
+                total[table] += getattr(count, what)
+    if not any(n for total in totals.values() for n in total.values()):
+        return f"Changes nothing in {target}."
+    words = {"updated": "updates", "inserted": "inserts", "deleted": "deletes"}
+    parts = []
+    for what, total in totals.items():
+        tables = [f"{n} row{'s' if n != 1 else ''} in {table}" for table, n in sorted(total.items()) if n]
+        if tables or what == "deleted":
+            parts.append(f"{words[what]} {' and '.join(tables) or 'nothing'}")
+    sentence = ", ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}, in {target}."

@@ -1,0 +1,198 @@
+"""Typed settings, read once, frozen.
+
+Layers, weakest first: `$STANDFAST_HOME/local.toml` (written by `standfast up`), `standfast.toml` in the working
+directory, environment variables `STANDFAST_*` (`STANDFAST_TARGETS__SHOP__WRITER`). An explicit file replaces the first
+two, so that a worker process sees the credentials of its own pool only.
+"""
+
+import os
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from standfast.errors import InvalidInput, UnknownTarget
+
+TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Target(_Section):
+    """A PostgreSQL database that plans may change. Each URL is a role of its own; a process has only what it needs."""
+
+    reader: SecretStr | None = None
+    """Read only: context retrieval and the planner's tools."""
+    rehearser: SecretStr | None = None
+    """May write; every transaction is rolled back. Defaults to `writer`."""
+    writer: SecretStr | None = None
+    """Used by the database pool alone."""
+    owner: SecretStr | None = None
+    """Used by `standfast migrate` alone, to create our schema and roles."""
+    schemas: tuple[str, ...] = ("public",)
+    """The search path of every session, and what context retrieval describes."""
+
+
+class Control(_Section):
+    """The database with our own schema: constraints, audit, sessions."""
+
+    url: SecretStr | None = None
+    owner: SecretStr | None = None
+    """Used by `standfast migrate` alone."""
+
+
+class Temporal(_Section):
+    """Used where neither `temporal.toml` nor `TEMPORAL_*` says otherwise."""
+
+    address: str = "127.0.0.1:7233"
+    namespace: str = "default"
+    ui: str | None = None
+    """Address of Temporal's own web UI, for links."""
+
+
+class Planner(_Section):
+    """Who makes the plans."""
+
+    model: str = "local"
+    """Any pydantic-ai model name such as `openai:gpt-5`, or `local` for the model on this machine."""
+    agent: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
+    """`package.module:name` of a pydantic-ai agent or an async function; replaces `model`."""
+    playbooks: Path | None = None
+    """Folder of playbook files."""
+    local_url: str = "http://127.0.0.1:8321/v1"
+    """Where the local model's OpenAI-compatible server listens."""
+
+
+class Review(_Section):
+    """Who may decide."""
+
+    public_keys: dict[str, str] = Field(default_factory=dict)
+    """Key id -> Ed25519 public key, base64; the core pool verifies decisions with them."""
+    signing_key: SecretStr | None = None
+    """Ed25519 private key, base64; held by the dashboard and by operators."""
+    signing_key_id: str = "default"
+    solo: bool = False
+    """True on a one-person set-up: the requester may decide on an own ticket; such decisions are recorded as solo."""
+    expire_after: timedelta = timedelta(days=3)
+
+
+class Dashboard(_Section):
+    """The web page."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8765, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STANDFAST_", env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+    )
+
+    home: Path = Path(".standfast")
+    targets: dict[TargetName, Target] = Field(default_factory=dict)
+    default_target: TargetName | None = None
+    control: Control = Control()
+    temporal: Temporal = Temporal()
+    planner: Planner = Planner()
+    review: Review = Review()
+    dashboard: Dashboard = Dashboard()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment is stronger than files, which `load_settings` passes as initial values."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        if isinstance(env_settings, EnvSettingsSource):
+            # STANDFAST_CONFIG names the file to read; it is no setting of its own.
+            env_settings.env_vars = {k: v for k, v in env_settings.env_vars.items() if k != "standfast_config"}
+        return env_settings, init_settings
+
+    def target(self, name: str) -> Target:
+        """Return the target called `name`.
+
+        Raises:
+            UnknownTarget: the settings don't name it.
+        """
+        try:
+            return self.targets[name]
+        except KeyError:
+            known = ", ".join(sorted(self.targets)) or "none"
+            raise UnknownTarget(f"unknown target {name!r}; the settings name: {known}") from None
+
+    def default_target_name(self) -> str:
+        """Return the target of a ticket that names none.
+
+        Raises:
+            UnknownTarget: there is neither a default nor a single target.
+        """
+        if self.default_target is not None:
+            return self.default_target
+        if len(self.targets) == 1:
+            return next(iter(self.targets))
+        raise UnknownTarget(
+            f"the ticket names no target, and the settings have {len(self.targets)} targets and no default_target"
+        )
+
+
+def home_folder() -> Path:
+    """Return the folder of the embedded services, `$STANDFAST_HOME` or `.standfast`."""
+    return Path(os.environ.get("STANDFAST_HOME", ".standfast"))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        InvalidInput: it is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: can't be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path}: not valid TOML: {error}") from error
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Return the settings of this process; see the module's docstring for the layers.
+
+    Raises:
+        InvalidInput: a file is unreadable, or a key is unknown or has a wrong value.
+    """
+    explicit = config or (Path(named) if (named := os.environ.get("STANDFAST_CONFIG")) else None)
+    files = [explicit] if explicit else [home_folder() / "local.toml", Path("standfast.toml")]
+    merged: dict[str, Any] = {}
+    for file in files:
+        if explicit or file.exists():
+            merged = _deep_merge(merged, read_toml(file))
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        origin = " and ".join(str(f) for f in files) + " or the environment"
+        lines = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+            + ("" if isinstance(e["input"], dict) or e["type"] == "extra_forbidden" else f", got {e['input']!r}")
+            for e in error.errors()
+        ]
+        raise InvalidInput(f"settings ({origin}): {'; '.join(lines)}") from None
+
+
+def _deep_merge(weak: dict[str, Any], strong: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(weak)
+    for key, value in strong.items():
+        old = merged.get(key)
+        merged[key] = _deep_merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,165 @@
+"""What the ticket workflow asks of its workers: one step a call, each with its pool, its time-outs and its retries.
+
+All time-outs and retry policies of Standfast are in this module, with their reasons.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from standfast.context import Context
+from standfast.decision import Decision, Refusal
+from standfast.domain import Record
+from standfast.outcome import Execution
+from standfast.plan import Plan
+from standfast.report import SafetyReport
+from standfast.ticket import Ticket
+
+
+class Pool(StrEnum):
+    """A group of worker processes with a task queue and credentials of its own; the value is the queue's name."""
+
+    CORE = "core"
+    """The ticket workflow, context retrieval, validation, decisions. Credentials: reader, rehearser, control."""
+    LLM = "llm"
+    """The planner workflow, model requests, read-only tools. Credentials: provider keys, reader."""
+    DATABASE = "database"
+    """Execution. Credentials: writer, and nothing else."""
+
+
+class PlanRequest(Record):
+    """What the planner gets."""
+
+    ticket: Ticket
+    context: Context
+    previous: Plan | None = None
+    """The plan that was sent back..."""
+    feedback: tuple[str, ...] = ()
+    """...and why: findings or a person's comment."""
+
+
+class ValidateRequest(Record):
+    """What validation gets."""
+
+    ticket: Ticket
+    context: Context
+    plan: Plan
+
+
+class ExecuteRequest(Record):
+    """What execution gets."""
+
+    workflow_id: str
+    target: str
+    plan: Plan
+    plan_digest: str
+    fingerprint: str
+    """Of the report that was approved or automatic; execution refuses if the rows differ from it."""
+    approved_by: tuple[str, ...] = ()
+
+
+class ReviewRequest(Record):
+    """A decision that arrived, and what it has to match."""
+
+    workflow_id: str
+    requester: str
+    decision: Decision
+    received_at: datetime
+    refused: Refusal | None
+    """What the workflow itself has against it; it is recorded all the same."""
+
+
+class ReviewResult(Record):
+    """None if the decision counts."""
+
+    refused: Refusal | None = None
+    message: str = ""
+
+
+DRIFTED = "Drifted"
+"""Error type of an execution that found other rows than the report; nothing was changed."""
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+# Quick first retry, because most faults are a restart away; the interval is capped so that a service that comes back
+# after minutes is noticed within ten seconds.
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+)
+# A dead worker is noticed after this long; heartbeats are sent every fifth of it.
+HEARTBEAT = timedelta(seconds=2)
+# Slim workflows replay in milliseconds: a task whose worker died is handed out again after this.
+WORKFLOW_TASK = timedelta(seconds=2)
+# A worker that went away without a word keeps its sticky queue for this long.
+STICKY_QUEUE = timedelta(seconds=1)
+# A planner run may wait for a rate-limited provider, but a ticket should not plan for ever.
+PLANNER_RUN = timedelta(hours=1)
+MODEL_REQUEST = timedelta(minutes=5)
+TOOL_CALL = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Generic[Request, Result]):
+    """One activity as the workflow sees it."""
+
+    name: str
+    pool: Pool
+    result: type[Result]
+    start_to_close: timedelta
+    """One attempt may take this long."""
+    give_up_after: timedelta | None
+    """All attempts together; None if only an answer will do."""
+    retry: RetryPolicy = field(default=_RETRY)
+    cancellation: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL
+
+    async def __call__(self, request: Request, *, summary: str) -> Result:
+        """Run the step as an activity; `summary` is what Temporal's UI shows."""
+        result: Result = await workflow.execute_activity(
+            self.name,
+            request,
+            task_queue=self.pool,
+            result_type=self.result,
+            start_to_close_timeout=self.start_to_close,
+            schedule_to_close_timeout=self.give_up_after,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=self.retry,
+            cancellation_type=self.cancellation,
+            summary=summary,
+        )
+        return result
+
+
+GATHER: Step[Ticket, Context] = Step(
+    name="gather",
+    pool=Pool.CORE,
+    result=Context,
+    start_to_close=timedelta(seconds=30),  # bounded reads with a statement time-out
+    give_up_after=timedelta(hours=1),  # a database that is away for an hour needs people, not retries
+)
+VALIDATE: Step[ValidateRequest, SafetyReport] = Step(
+    name="validate",
+    pool=Pool.CORE,
+    result=SafetyReport,
+    start_to_close=timedelta(seconds=60),  # rehearsal has its own statement and lock time-outs well below this
+    give_up_after=timedelta(hours=1),
+)
+REVIEW: Step[ReviewRequest, ReviewResult] = Step(
+    name="review",
+    pool=Pool.CORE,
+    result=ReviewResult,
+    start_to_close=timedelta(seconds=10),  # a signature and one audit row
+    give_up_after=timedelta(hours=1),
+)
+EXECUTE: Step[ExecuteRequest, Execution] = Step(
+    name="execute",
+    pool=Pool.DATABASE,
+    result=Execution,
+    start_to_close=timedelta(seconds=120),
+    give_up_after=None,  # it may have been committed: only the ledger knows, so ask until it answers
+    cancellation=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # whole or not at all, and known which
+)

@@ -1,0 +1,1 @@
+"""Connections by role, migrations, and the SQL of our own schemas."""

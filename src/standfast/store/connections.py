@@ -1,0 +1,171 @@
+"""The one place that opens PostgreSQL connections."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, LiteralString, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from standfast.errors import InvalidInput, NotPermitted, ServiceUnavailable
+from standfast.settings import Settings
+
+Connection = psycopg.AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+
+_POOL_SIZE = 8
+_CONNECT_SECONDS = 5.0
+# Every session is pinned: none of these may come from the role, the database or an earlier user of the connection.
+_PINNED = {
+    "standard_conforming_strings": "on",
+    "client_encoding": "UTF8",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "iso_8601",
+    "timezone": "UTC",
+    "row_security": "on",
+    "default_transaction_isolation": "read committed",
+    "statement_timeout": "15s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+_SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security")
+
+
+class Role(StrEnum):
+    """As whom a connection reads or writes a target."""
+
+    READER = "reader"
+    REHEARSER = "rehearser"
+    WRITER = "writer"
+
+
+def address(url: str) -> str:
+    """Return host, port and database of a URL, without credentials, for messages."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "(not a PostgreSQL URL)"
+    return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+async def pin_session(connection: Connection, schemas: tuple[str, ...]) -> None:
+    """Set the session's settings and read them back.
+
+    Raises:
+        ServiceUnavailable: the server kept another value (a connection pooler in between, for instance).
+    """
+    path = ", ".join('"' + schema.replace('"', '""') + '"' for schema in (*schemas, "pg_catalog"))
+    wanted = {**_PINNED, "search_path": path}
+    query: LiteralString = (
+        "SELECT name, set_config(name, value, false) AS kept FROM unnest(%s::text[], %s::text[]) AS w(name, value)"
+    )
+    cursor = await connection.execute(query, (list(wanted), list(wanted.values())))
+    kept = {row["name"]: row["kept"] for row in await cursor.fetchall()}
+    await connection.commit()
+    for name in _SAFETY_CRITICAL:
+        if kept[name].lower() != wanted[name].lower():
+            raise ServiceUnavailable(f"the server keeps {name} = {kept[name]!r} and refuses {wanted[name]!r}")
+
+
+async def open_connection(url: str, *, schemas: tuple[str, ...] = (), application: str = "standfast") -> Connection:
+    """Open one connection with pinned session settings; the caller closes it.
+
+    Raises:
+        InvalidInput: `url` is not a PostgreSQL URL.
+        ServiceUnavailable: the server can't be reached or refuses us.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            url, row_factory=dict_row, application_name=application, connect_timeout=int(_CONNECT_SECONDS)
+        )
+    except psycopg.ProgrammingError as error:
+        raise InvalidInput(f"not a PostgreSQL URL: {error}") from None
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailable(f"PostgreSQL at {address(url)} can't be reached: {_first_line(error)}") from error
+    await pin_session(connection, schemas)
+    return connection
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class Databases:
+    """Pooled connections to the targets and the control database, by role, for one process."""
+
+    def __init__(self, settings: Settings, *, application: str) -> None:
+        self._settings = settings
+        self._application = application
+        self._pools: dict[str, Pool] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def target(self, name: str, role: Role) -> AsyncIterator[Connection]:
+        """A connection to target `name` as `role`; commits at the end of the block, rolls back on an error.
+
+        Raises:
+            UnknownTarget: no such target in the settings.
+            NotPermitted: this process was not given the role's URL.
+            ServiceUnavailable: the server can't be reached or was lost.
+        """
+        target = self._settings.target(name)
+        secret = getattr(target, role.value) or (target.writer if role is Role.REHEARSER else None)
+        if secret is None:
+            raise NotPermitted(f"this process has no {role} URL for target {name!r}; set targets.{name}.{role}")
+        async with self._pooled(secret.get_secret_value(), target.schemas) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator[Connection]:
+        """A connection to the control database; same rules as `target`."""
+        secret = self._settings.control.url
+        if secret is None:
+            raise NotPermitted("this process has no URL of the control database; set control.url")
+        async with self._pooled(secret.get_secret_value(), ("standfast",)) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _pooled(self, url: str, schemas: tuple[str, ...]) -> AsyncIterator[Connection]:
+        pool = await self._pool(url, schemas)
+        try:
+            async with pool.connection(timeout=_CONNECT_SECONDS) as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise ServiceUnavailable(f"PostgreSQL at {address(url)} can't be reached: {error}") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {_first_line(error)}") from error
+
+    async def _pool(self, url: str, schemas: tuple[str, ...]) -> Pool:
+        if url not in self._pools:
+
+            async def configure(connection: Connection) -> None:
+                await pin_session(connection, schemas)
+
+            arguments: dict[str, Any] = {"row_factory": dict_row, "application_name": self._application}
+            pool: Pool = AsyncConnectionPool(
+                url,
+                connection_class=psycopg.AsyncConnection[DictRow],
+                kwargs=arguments,
+                configure=configure,
+                check=AsyncConnectionPool.check_connection,
+                min_size=0,
+                max_size=_POOL_SIZE,
+                timeout=_CONNECT_SECONDS,
+                open=False,
+            )
+            self._pools[url] = pool
+            await self._stack.enter_async_context(pool)
+        return self._pools[url]
