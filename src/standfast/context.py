@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from standfast.domain import Record
+from standfast.ticket import Ticket
 
 
 class Column(Record):
@@ -44,7 +45,7 @@ class Rows(Record):
 class Context(Record):
     """The state document of a ticket: everything the planner may rely on."""
 
-    target: str
+    ticket: Ticket
     retrieved_at: datetime
     tables: tuple[Table, ...] = ()
     facts: tuple[Rows, ...] = ()

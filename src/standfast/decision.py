@@ -31,6 +31,7 @@ class Refusal(StrEnum):
     OWN_TICKET = "own-ticket"
     ALREADY_APPROVED = "already-approved"
     COMMENT_REQUIRED = "comment-required"
+    TOO_MANY_PLANS = "too-many-plans"
     TOO_MANY_REFUSED = "too-many-refused"
 
 
@@ -87,6 +88,8 @@ class Decision(Submission):
 class DecisionRecord(Record):
     """A decision that reached the workflow, accepted or not."""
 
+    id: str
+    """The proof's id; empty if there was no proof."""
     verdict: DecisionVerdict
     plan_digest: str
     by: str
@@ -95,3 +98,5 @@ class DecisionRecord(Record):
     at: datetime
     refused: Refusal | None = None
     """None if the decision counted."""
+    message: str = ""
+    """Why it was refused, for people."""

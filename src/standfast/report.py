@@ -38,6 +38,8 @@ class Finding(Record):
     message: str
     """What was found, with the value that tripped the rule."""
     evidence: dict[str, Any] = Field(default_factory=dict)
+    mendable: bool = False
+    """True if the agent may mend it by planning again: a typing error is mendable, a forbidden table is not."""
 
 
 class RowChange(Record):

@@ -12,9 +12,9 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 from standfast.context import Context
-from standfast.decision import Decision, Refusal
+from standfast.decision import Decision, DecisionRecord, Refusal
 from standfast.domain import Record
-from standfast.outcome import Execution
+from standfast.outcome import Execution, State
 from standfast.plan import Plan
 from standfast.report import SafetyReport
 from standfast.ticket import Ticket
@@ -34,7 +34,6 @@ class Pool(StrEnum):
 class PlanRequest(Record):
     """What the planner gets."""
 
-    ticket: Ticket
     context: Context
     previous: Plan | None = None
     """The plan that was sent back..."""
@@ -45,7 +44,6 @@ class PlanRequest(Record):
 class ValidateRequest(Record):
     """What validation gets."""
 
-    ticket: Ticket
     context: Context
     plan: Plan
 
@@ -63,23 +61,21 @@ class ExecuteRequest(Record):
 
 
 class ReviewRequest(Record):
-    """A decision that arrived, and what it has to match."""
+    """A decision that arrived at the workflow."""
 
     workflow_id: str
     requester: str
     decision: Decision
     received_at: datetime
     refused: Refusal | None
-    """What the workflow itself has against it; it is recorded all the same."""
+    """What the workflow itself has against it; it goes on record all the same."""
+    state: State
+    decided_by: str | None
+    """Who was first, if the plan is decided already."""
 
 
-class ReviewResult(Record):
-    """None if the decision counts."""
-
-    refused: Refusal | None = None
-    message: str = ""
-
-
+PLANNER = "Planner"
+"""Type of the child workflow that makes a plan."""
 DRIFTED = "Drifted"
 """Error type of an execution that found other rows than the report; nothing was changed."""
 
@@ -99,6 +95,8 @@ WORKFLOW_TASK = timedelta(seconds=2)
 STICKY_QUEUE = timedelta(seconds=1)
 # A planner run may wait for a rate-limited provider, but a ticket should not plan for ever.
 PLANNER_RUN = timedelta(hours=1)
+# pydantic-ai's part of the planner workflow replays slower than ours.
+PLANNER_TASK = timedelta(seconds=5)
 MODEL_REQUEST = timedelta(minutes=5)
 TOOL_CALL = timedelta(seconds=30)
 
@@ -148,10 +146,10 @@ VALIDATE: Step[ValidateRequest, SafetyReport] = Step(
     start_to_close=timedelta(seconds=60),  # rehearsal has its own statement and lock time-outs well below this
     give_up_after=timedelta(hours=1),
 )
-REVIEW: Step[ReviewRequest, ReviewResult] = Step(
+REVIEW: Step[ReviewRequest, DecisionRecord] = Step(
     name="review",
     pool=Pool.CORE,
-    result=ReviewResult,
+    result=DecisionRecord,
     start_to_close=timedelta(seconds=10),  # a signature and one audit row
     give_up_after=timedelta(hours=1),
 )

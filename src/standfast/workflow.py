@@ -1,0 +1,275 @@
+"""The ticket workflow: the six steps, and nothing else. It does no I/O and may wait for days across many deploys."""
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from standfast import steps, visibility
+    from standfast.context import Context
+    from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal
+    from standfast.outcome import Execution, Outcome, State
+    from standfast.path import Path, evaluate
+    from standfast.plan import Plan
+    from standfast.report import SafetyReport, Verdict, effect_sentence
+    from standfast.steps import Pool
+    from standfast.ticket import Ticket
+    from standfast.view import TicketView
+
+FAILED = "TicketFailed"
+REFUSED = "DecisionRefused"
+
+MAX_PLANS = 20  # all plans of one ticket: its history stays bounded
+MAX_DRIFTS = 10  # rows that move on between rehearsal and execution this often are too busy for the plan
+MAX_REFUSED = 100  # refused decisions are in the history, too
+
+CANCELLED_REASON = "Cancelled; nothing was changed."
+
+
+@workflow.defn(name="Ticket")
+class TicketWorkflow:
+    """One ticket, from its submission to its end."""
+
+    @workflow.init
+    def __init__(self, ticket: Ticket) -> None:
+        self._view = TicketView(workflow_id=workflow.info().workflow_id, ticket=ticket, state=State.GATHERING)
+        self._decision: Decision | None = None
+        self._drifts = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    @workflow.run
+    async def run(self, ticket: Ticket) -> Outcome:
+        """Return how the ticket ended; `failed` and `cancelled` close the workflow as failed and cancelled."""
+        try:
+            return await self._resolve(ticket)
+        except asyncio.CancelledError:
+            await self._end(State.CANCELLED, CANCELLED_REASON)
+            raise
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                await self._end(State.CANCELLED, CANCELLED_REASON)
+                raise
+            outcome = await self._end(State.FAILED, _root_message(error))
+            raise ApplicationError(outcome.reason, type=FAILED, non_retryable=True) from error
+
+    async def _resolve(self, ticket: Ticket) -> Outcome:
+        context = await self._gather(ticket)
+        plan, plans_made = await self._plan(context), 1
+        while True:
+            report = await self._validate(context, plan)
+            match evaluate(report, plans_made=plans_made):
+                case Path.BLOCK:
+                    return await self._end(State.BLOCKED, _objections(report)[0])
+                case Path.REPLAN:
+                    plan, plans_made = await self._plan(context, plan, _objections(report)), plans_made + 1
+                    continue
+                case Path.ASK:
+                    decision = await self._wait_for_decision(report)
+                    if decision is None:
+                        return await self._end(State.EXPIRED, f"Nobody decided within {report.expires_in}.")
+                    if decision.verdict is DecisionVerdict.REJECT:
+                        return await self._end(State.REJECTED, f"Rejected by {decision.by}: {decision.comment}")
+                    if decision.verdict is DecisionVerdict.REVISE:
+                        plan, plans_made = await self._plan(context, plan, (decision.comment,)), 1
+                        continue
+            if not plan.operations:
+                return await self._end(State.DONE, f"Nothing to change. {plan.summary}".strip())
+            execution = await self._execute(plan, report)
+            if execution is not None:
+                return await self._end(State.DONE, effect_sentence(execution.counts, ticket.target), execution)
+
+    # --- the steps -----------------------------------------------------------------------------------------------
+
+    async def _gather(self, ticket: Ticket) -> Context:
+        self._enter(State.GATHERING)
+        context = await steps.GATHER(ticket, summary="read the context")
+        self._show(context=context)
+        return context
+
+    async def _plan(self, context: Context, previous: Plan | None = None, feedback: tuple[str, ...] = ()) -> Plan:
+        self._enter(State.PLANNING)
+        number = self._view.plan_number + 1
+        plan: Plan = await workflow.execute_child_workflow(
+            steps.PLANNER,
+            steps.PlanRequest(context=context, previous=previous, feedback=feedback),
+            id=f"{self._view.workflow_id}/plan/{number}",
+            task_queue=Pool.LLM,
+            result_type=Plan,
+            execution_timeout=steps.PLANNER_RUN,
+            task_timeout=steps.PLANNER_TASK,
+            retry_policy=RetryPolicy(maximum_attempts=1),
+            cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
+            parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+            static_summary=f"plan {number}",
+        )
+        self._show(plan=plan, plan_number=number, report=None, approvals=())
+        return plan
+
+    async def _validate(self, context: Context, plan: Plan) -> SafetyReport:
+        self._enter(State.VALIDATING)
+        report = await steps.VALIDATE(
+            steps.ValidateRequest(context=context, plan=plan),
+            summary=f"check and rehearse plan {self._view.plan_number}",
+        )
+        self._show(report=report, approvals=())
+        workflow.upsert_search_attributes([visibility.RISK.value_set(report.verdict.value)])
+        return report
+
+    async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
+        self._decision = None
+        self._enter(State.WAITING)
+        try:
+            await workflow.wait_condition(
+                lambda: self._decision is not None, timeout=report.expires_in, timeout_summary="approval deadline"
+            )
+        except TimeoutError:
+            async with self._one_at_a_time:  # a decision that arrived in time still counts
+                pass
+        return self._decision
+
+    async def _execute(self, plan: Plan, report: SafetyReport) -> Execution | None:
+        """Return None if the rows have moved on since the report; nothing was changed then."""
+        self._enter(State.EXECUTING)
+        request = steps.ExecuteRequest(
+            workflow_id=self._view.workflow_id,
+            target=self._view.ticket.target,
+            plan=plan,
+            plan_digest=report.plan_digest,
+            fingerprint=report.fingerprint,
+            approved_by=self._view.approvals,
+        )
+        try:
+            return await steps.EXECUTE(request, summary=f"execute plan {report.plan_digest[:12]}")
+        except ActivityError as error:
+            drifted = isinstance(error.cause, ApplicationError) and error.cause.type == steps.DRIFTED
+            self._drifts += drifted
+            if not drifted or self._drifts > MAX_DRIFTS:
+                raise
+            return None
+
+    # --- decisions -----------------------------------------------------------------------------------------------
+
+    @workflow.update(name="decide")
+    async def decide(self, decision: Decision) -> DecisionRecord:
+        """Take a decision; a refused one raises, is on record, and changes nothing."""
+        record = await self._consider(decision)
+        if record.refused is not None:
+            raise ApplicationError(record.message, record.refused.value, type=REFUSED, non_retryable=True)
+        return record
+
+    @decide.validator
+    def _has_room(self, decision: Decision) -> None:
+        del decision
+        if sum(record.refused is not None for record in self._view.decisions) >= MAX_REFUSED:
+            message = f"{MAX_REFUSED} decisions on this ticket were refused; no more are taken"
+            raise ApplicationError(message, Refusal.TOO_MANY_REFUSED.value, type=REFUSED, non_retryable=True)
+
+    @workflow.signal(name="decide")
+    async def decide_by_signal(self, decision: Decision) -> None:
+        """The same as the update, for senders that can't wait for an answer."""
+        try:
+            self._has_room(decision)
+        except ApplicationError as error:
+            workflow.logger.warning("%s", error.message)
+            return
+        await self._consider(decision)
+
+    async def _consider(self, decision: Decision) -> DecisionRecord:
+        async with self._one_at_a_time:
+            known = self._known(decision)
+            if known is not None:
+                return known
+            request = steps.ReviewRequest(
+                workflow_id=self._view.workflow_id,
+                requester=self._view.ticket.requester,
+                decision=decision,
+                received_at=workflow.now(),
+                refused=self._refusal(decision),
+                state=self._view.state,
+                decided_by=self._decision.by if self._decision else None,
+            )
+            record = await steps.REVIEW(request, summary=f"review a decision: {decision.verdict}")
+            self._show(decisions=(*self._view.decisions, record))
+            if record.refused is None:
+                self._count(decision)
+            return record
+
+    def _known(self, decision: Decision) -> DecisionRecord | None:
+        """Return the record of the same decision, delivered once more."""
+        if decision.proof is None:
+            return None
+        same = (r for r in self._view.decisions if r.id == decision.proof.id and r.refused is None)
+        return next(same, None)
+
+    def _refusal(self, decision: Decision) -> Refusal | None:
+        report = self._view.report
+        if self._view.state is not State.WAITING or self._decision is not None or report is None:
+            return Refusal.NOT_WAITING
+        if decision.plan_digest != report.plan_digest:
+            return Refusal.STALE_PLAN
+        if decision.fingerprint != report.fingerprint:
+            return Refusal.STALE_ROWS
+        if decision.verdict is DecisionVerdict.APPROVE:
+            return Refusal.ALREADY_APPROVED if decision.by in self._view.approvals else None
+        if not decision.comment.strip():
+            return Refusal.COMMENT_REQUIRED
+        if decision.verdict is DecisionVerdict.REVISE and self._view.plan_number >= MAX_PLANS:
+            return Refusal.TOO_MANY_PLANS
+        return None
+
+    def _count(self, decision: Decision) -> None:
+        report = self._view.report
+        if self._view.state is not State.WAITING or report is None:
+            return  # cancelled while the decision was under review
+        if decision.verdict is DecisionVerdict.APPROVE:
+            self._show(approvals=(*self._view.approvals, decision.by))
+            if len(self._view.approvals) < report.approvals_required:
+                return
+        self._decision = decision
+
+    # --- what others see -----------------------------------------------------------------------------------------
+
+    @workflow.query(name="view")
+    def view(self) -> TicketView:
+        """Return everything known about the ticket at this moment."""
+        return self._view
+
+    def _show(self, **changes: Any) -> None:
+        self._view = self._view.model_copy(update=changes)
+        workflow.set_current_details(_details(self._view))
+
+    def _enter(self, state: State) -> None:
+        self._show(state=state)
+        if workflow.info().typed_search_attributes.get(visibility.STATE) != state.value:
+            workflow.upsert_search_attributes([visibility.STATE.value_set(state.value)])
+
+    async def _end(self, state: State, reason: str, execution: Execution | None = None) -> Outcome:
+        outcome = Outcome(state=state, reason=reason, execution=execution)
+        self._show(outcome=outcome)
+        self._enter(state)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return outcome
+
+
+def _root_message(error: BaseException) -> str:
+    while isinstance(error, FailureError) and error.cause is not None:
+        error = error.cause
+    return (error.message if isinstance(error, FailureError) else str(error)) or type(error).__name__
+
+
+def _objections(report: SafetyReport) -> tuple[str, ...]:
+    """Return what speaks against a blocked plan, the agent's own refusal to plan first."""
+    blocking = (f for f in report.all_findings if f.verdict is Verdict.BLOCK)
+    return tuple(f"{finding.rule}: {finding.message}" for finding in blocking) or ("blocked",)
+
+
+def _details(view: TicketView) -> str:
+    """Return Markdown for Temporal's UI, made of our own words only: ticket and model text could forge links."""
+    lines = [f"**{view.state}**"]
+    if view.report is not None:
+        lines += [effect_sentence((o.counts for o in view.report.operations), view.ticket.target)]
+        lines += [f"- `{finding.rule}` {finding.verdict}" for finding in view.report.all_findings]
+    return "\n".join(lines)
