@@ -152,7 +152,7 @@ class TicketWorkflow:
 
     # --- decisions -----------------------------------------------------------------------------------------------
 
-    @workflow.update(name="decide")
+    @workflow.update
     async def decide(self, decision: Decision) -> DecisionRecord:
         """Take a decision; a refused one raises, is on record, and changes nothing."""
         record = await self._consider(decision)
@@ -232,7 +232,7 @@ class TicketWorkflow:
 
     # --- what others see -----------------------------------------------------------------------------------------
 
-    @workflow.query(name="view")
+    @workflow.query
     def view(self) -> TicketView:
         """Return everything known about the ticket at this moment."""
         return self._view

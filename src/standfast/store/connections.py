@@ -17,7 +17,7 @@ from standfast.settings import Settings
 Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 
-_POOL_SIZE = 8
+_POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
 # Every session is pinned: none of these may come from the role, the database or an earlier user of the connection.
 _PINNED = {

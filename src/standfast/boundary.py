@@ -1,0 +1,58 @@
+"""Where activities meet Temporal: heartbeats in the background, and our errors as Temporal's."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from standfast.errors import ServiceUnavailable, StandfastError
+
+_MAX_ATTEMPTS = 5  # an error that nobody foresaw is a bug as a rule: it does not heal by trying for ever
+
+logger = logging.getLogger("standfast.worker")
+
+
+class Boundary(Interceptor):
+    """Worker interceptor for all activities of a pool."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - temporalio's name
+        """See the base class."""
+        return _ActivityBoundary(next)
+
+
+class _ActivityBoundary(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - temporalio's name
+        beating = asyncio.create_task(_heartbeats())
+        try:
+            return await self.next.execute_activity(input)
+        except FailureError:
+            raise
+        except ServiceUnavailable as error:
+            raise ApplicationError(str(error), type=error.code) from error
+        except StandfastError as error:
+            raise ApplicationError(str(error), type=error.code, non_retryable=True) from error
+        except Exception as error:
+            info = activity.info()
+            logger.exception("activity %s failed, attempt %d", info.activity_type, info.attempt)
+            bounded = info.retry_policy is not None and info.retry_policy.maximum_attempts > 0
+            if bounded or info.attempt < _MAX_ATTEMPTS:
+                raise
+            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+
+
+async def _heartbeats() -> None:
+    """Heartbeat from a task of its own: a blocked event loop misses them, and the server hands the work on."""
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        return
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(timeout.total_seconds() / 5)

@@ -1,0 +1,348 @@
+"""The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from typing import Self
+from urllib.parse import quote
+
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from standfast import cluster, steps, visibility
+from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
+from standfast.documents import read_json_documents, validate
+from standfast.domain import Record
+from standfast.errors import (
+    DecisionRefused,
+    InvalidInput,
+    NotPermitted,
+    ServiceUnavailable,
+    StandfastError,
+    TicketConflict,
+    UnknownTicket,
+)
+from standfast.outcome import Outcome, State
+from standfast.report import Verdict
+from standfast.settings import Settings
+from standfast.signing import sign
+from standfast.ticket import Ticket
+from standfast.timeline import TimelineEntry, timeline
+from standfast.view import TicketView
+from standfast.visibility import TicketRow
+from standfast.workflow import REFUSED, TicketWorkflow
+
+_DIGEST = "ticket_digest"
+_ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query or a decision
+
+
+class Submitted(Record):
+    """What `submit` returns."""
+
+    workflow_id: str
+    started: bool
+    """False if the same ticket was submitted before."""
+
+
+class Standfast:
+    """A client of one Standfast installation."""
+
+    def __init__(self, temporal: Client, settings: Settings) -> None:
+        self._temporal = temporal
+        self._settings = settings
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, settings: Settings) -> AsyncIterator[Self]:
+        """Connect to Temporal as the settings say.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        yield cls(await cluster.connect(settings), settings)
+
+    async def submit(self, ticket: Ticket) -> Submitted:
+        """Start the ticket's workflow, or find it if the same ticket was submitted before.
+
+        Raises:
+            UnknownTarget: the settings don't name the ticket's target.
+            TicketConflict: its id is used by a ticket with other content.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        self._settings.target(ticket.target)
+        with self._translated(ticket.workflow_id):
+            try:
+                await self._temporal.start_workflow(
+                    TicketWorkflow.run,
+                    ticket,
+                    id=ticket.workflow_id,
+                    task_queue=steps.Pool.CORE,
+                    task_timeout=steps.WORKFLOW_TASK,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    search_attributes=visibility.at_start(ticket.target),
+                    memo={_DIGEST: ticket.digest},
+                    static_summary=f"ticket {ticket.id} on {ticket.target}",
+                )
+            except WorkflowAlreadyStartedError:
+                known = await self._handle(ticket.workflow_id).describe()
+                if await known.memo_value(_DIGEST, default=None) != ticket.digest:
+                    raise TicketConflict(
+                        f"{ticket.workflow_id} was submitted before with other content; use another id"
+                    ) from None
+                return Submitted(workflow_id=ticket.workflow_id, started=False)
+        return Submitted(workflow_id=ticket.workflow_id, started=True)
+
+    async def view(self, workflow_id: str) -> TicketView:
+        """Return the whole ticket as its workflow sees it now.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        with self._translated(workflow_id):
+            return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=_ANSWER)
+
+    async def tickets(
+        self, states: Sequence[State] = (), targets: Sequence[str] = (), limit: int = 200
+    ) -> list[TicketRow]:
+        """Return tickets, newest first, from Temporal's visibility store, which lags a little behind.
+
+        Raises:
+            UnknownTarget: the settings don't name one of the targets.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        for target in targets:
+            self._settings.target(target)
+        query = 'WorkflowType = "Ticket"'
+        for attribute, values in ((visibility.STATE, states), (visibility.TARGET, targets)):
+            if values:
+                query += f" AND {attribute.name} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
+        with self._translated("list"):
+            return [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
+
+    async def wait(self, workflow_id: str) -> Outcome:
+        """Wait until the ticket has ended, and return how; `failed` and `cancelled` are outcomes, too.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        handle = self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
+        with self._translated(workflow_id):
+            try:
+                return await handle.result()
+            except WorkflowFailureError as error:
+                if isinstance(error.cause, CancelledError):
+                    return Outcome(state=State.CANCELLED, reason="Cancelled; nothing was changed.")
+                return Outcome(state=State.FAILED, reason=str(error.cause))
+
+    async def watch(self, workflow_id: str) -> AsyncIterator[TicketView]:
+        """Yield the view whenever it has changed, until the ticket has ended. Pushed by the server, not polled.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        moved = asyncio.Event()
+
+        async def follow() -> None:
+            try:
+                async for _ in self._handle(workflow_id).fetch_history_events(wait_new_event=True):
+                    moved.set()
+            finally:
+                moved.set()
+
+        following = asyncio.create_task(follow())
+        last: TicketView | None = None
+        try:
+            while last is None or not last.state.is_end:
+                ended = following.done()
+                view = await self.view(workflow_id)
+                if view != last:
+                    last = view
+                    yield view
+                if ended:
+                    with self._translated(workflow_id):
+                        await following
+                    break
+                await moved.wait()
+                moved.clear()
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError, RPCError):
+                await following
+
+    async def history(self, workflow_id: str) -> list[TimelineEntry]:
+        """Return the ticket's timeline, its planner workflows' included, oldest first.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        entries: list[TimelineEntry] = []
+        pending = [workflow_id]
+        while pending:
+            current = pending.pop()
+            with self._translated(current):
+                history = await self._handle(current).fetch_history()
+            part = await timeline(current, history.events, self._temporal.data_converter)
+            pending += [entry.detail["planner_workflow"] for entry in part if "planner_workflow" in entry.detail]
+            entries += part
+        return sorted(entries, key=lambda entry: entry.at)
+
+    async def decide(
+        self,
+        workflow_id: str,
+        *,
+        verdict: DecisionVerdict,
+        by: str,
+        mode: Mode,
+        plan_digest: str,
+        fingerprint: str,
+        comment: str = "",
+    ) -> DecisionRecord:
+        """Sign and deliver a decision; the caller vouches for `by`.
+
+        Raises:
+            DecisionRefused: it changed nothing; `reason` says why.
+            NotPermitted: this process has no signing key.
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        review = self._settings.review
+        if review.signing_key is None:
+            raise NotPermitted("this process has no key to sign decisions with; set review.signing_key")
+        decision = sign(
+            Decision(verdict=verdict, plan_digest=plan_digest, fingerprint=fingerprint, by=by, comment=comment),
+            workflow_id=workflow_id,
+            mode=mode,
+            key_id=review.signing_key_id,
+            private_key=review.signing_key.get_secret_value(),
+        )
+        with self._translated(workflow_id):
+            return await self._handle(workflow_id).execute_update(
+                TicketWorkflow.decide, decision, id=decision.proof.id if decision.proof else None, rpc_timeout=_ANSWER
+            )
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Ask the ticket to end; what is being executed is finished or rolled back as a whole first.
+
+        Raises:
+            DecisionRefused: it has ended already.
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated(workflow_id):
+            status = (await self._handle(workflow_id).describe()).status
+            if status is not WorkflowExecutionStatus.RUNNING:
+                raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+            await self._handle(workflow_id).cancel()
+
+    def ui_link(self, workflow_id: str) -> str | None:
+        """Return the address of the workflow in Temporal's own UI, None if the settings don't name one."""
+        ui = self._settings.temporal.ui
+        if ui is None:
+            return None
+        return f"{ui.rstrip('/')}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe='')}"
+
+    def _handle(self, workflow_id: str) -> WorkflowHandle[TicketWorkflow, Outcome]:
+        return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
+
+    @contextmanager
+    def _translated(self, workflow_id: str) -> Iterator[None]:
+        """Turn Temporal's errors into ours."""
+        try:
+            yield
+        except WorkflowUpdateFailedError as error:
+            raise _refusal(error) from error
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+            raise UnknownTicket(f"{workflow_id} is no ticket: {error}") from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise _nobody(workflow_id) from error
+        except RPCError as error:
+            raise _rpc(workflow_id, error) from error
+
+
+def parse_tickets(text: str, *, source: str, settings: Settings) -> list[Ticket]:
+    """Return the tickets in `text`: one JSON object, an array, or JSON lines. All are valid, or none is returned.
+
+    Raises:
+        InvalidInput: naming source, line, field, value and what was expected.
+    """
+    return [
+        parse_ticket(value, source=source, line=line, text=document, settings=settings)
+        for line, document, value in read_json_documents(text, source=source)
+    ]
+
+
+def parse_ticket(value: object, *, source: str, line: int, text: str, settings: Settings) -> Ticket:
+    """Return one ticket; a missing target becomes the default one.
+
+    Raises:
+        InvalidInput: naming source, line, field, value and what was expected.
+    """
+    try:
+        if isinstance(value, dict) and "target" not in value:
+            value = value | {"target": settings.default_target_name()}
+        ticket = validate(Ticket, value, source=source, line=line, text=text)
+        settings.target(ticket.target)
+    except InvalidInput as error:
+        message = str(error)
+        raise type(error)(message if message.startswith(source) else f"{source}, line {line}: {message}") from None
+    return ticket
+
+
+def _row(found: WorkflowExecution) -> TicketRow:
+    attributes = found.typed_search_attributes
+    state = State(attributes.get(visibility.STATE) or State.GATHERING)
+    if found.status is not WorkflowExecutionStatus.RUNNING and not state.is_end:
+        state = State.FAILED  # ended from outside: terminated, or timed out
+    risk = attributes.get(visibility.RISK)
+    return TicketRow(
+        workflow_id=found.id,
+        state=state,
+        target=attributes.get(visibility.TARGET) or "",
+        risk=Verdict(risk) if risk else None,
+        started_at=found.start_time,
+        closed_at=found.close_time,
+    )
+
+
+def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type == REFUSED:
+        return DecisionRefused(cause.message, reason=str(cause.details[0]))
+    return DecisionRefused(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
+
+
+def _nobody(workflow_id: str) -> ServiceUnavailable:
+    seconds = int(_ANSWER.total_seconds())
+    return ServiceUnavailable(
+        f"no core worker answered for {workflow_id} within {seconds} s; is `standfast up` or a core worker running?"
+    )
+
+
+def _rpc(workflow_id: str, error: RPCError) -> StandfastError:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        if "already completed" in error.message:
+            return DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+        return UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
+    if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
+        return _nobody(workflow_id)
+    if error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return InvalidInput(f"Temporal refused the request for {workflow_id}: {error.message}")
+    return ServiceUnavailable(f"Temporal: {error.message}")

@@ -1,0 +1,106 @@
+"""JSON documents from outside: read strictly, and refused with source, line, field, value and what was expected."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from standfast.errors import InvalidInput
+
+Model = TypeVar("Model", bound=BaseModel)
+_SHOWN = 120  # characters of a wrong value that a message quotes
+
+
+def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
+    """Return the JSON value that `text` is; duplicate keys, NaN and Infinity are no JSON here.
+
+    Raises:
+        InvalidInput: naming source, line and column.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise InvalidInput(f"{source}, line {line}, column {error.colno}: not valid JSON: {error.msg}") from None
+    except ValueError as error:
+        raise InvalidInput(f"{source}, line {first_line}: not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput(f"{source}, line {first_line}: not valid JSON: nested too deeply") from None
+
+
+def read_json_documents(text: str, *, source: str) -> Iterator[tuple[int, str, Any]]:
+    """Yield line, text and value of each document in `text`: one document, an array of them, or one on each line.
+
+    Raises:
+        InvalidInput: there is none, or one is not JSON.
+    """
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise InvalidInput(f"{source}: is empty; expected JSON, or JSON lines")
+    if len(lines) > 1 and _is_object(lines[0][1]):
+        for number, line in lines:
+            yield number, line, read_json(line, source=source, first_line=number)
+        return
+    value = read_json(text, source=source)
+    for item in value if isinstance(value, list) else [value]:
+        yield lines[0][0], text, item
+
+
+def validate(model: type[Model], value: Any, *, source: str, line: int, text: str) -> Model:
+    """Return `value` as a `model`.
+
+    Raises:
+        InvalidInput: naming source, line, field, value and what was expected, for each wrong field.
+    """
+    try:
+        return model.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        problems = [
+            f"{source}, line {_line_of(e['loc'], line, text)}: field {'.'.join(map(str, e['loc'])) or '(whole)'}: "
+            f"{_expected(e['type'], e['msg'])}{_got(e['type'], e['input'])}"
+            for e in error.errors(include_url=False)
+        ]
+        raise InvalidInput("; ".join(problems)) from None
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"the key {twice!r} occurs twice"
+        raise ValueError(msg)
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"{name} is not a JSON number"
+    raise ValueError(msg)
+
+
+def _expected(kind: str, message: str) -> str:
+    return {"extra_forbidden": "unknown field", "missing": "is required"}.get(kind, message)
+
+
+def _got(kind: str, value: Any) -> str:
+    if kind == "missing":
+        return ""
+    shown = json.dumps(value, default=str)
+    return f", got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}"
+
+
+def _line_of(location: tuple[int | str, ...], line: int, text: str) -> int:
+    """Return the line of the first key in `text` named like the field, else the document's own line."""
+    for name in location:
+        position = text.find(json.dumps(name)) if isinstance(name, str) else -1
+        if position >= 0:
+            return line + text.count("\n", 0, position) - (text[: len(text) - len(text.lstrip())]).count("\n")
+    return line

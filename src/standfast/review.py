@@ -1,0 +1,92 @@
+"""Review of a decision: who took it, may he, and on record it goes, whatever the answer."""
+
+from collections.abc import Mapping
+
+from temporalio import activity
+
+from standfast import audit
+from standfast.decision import DecisionRecord, Mode, Refusal
+from standfast.errors import InvalidInput
+from standfast.settings import Review as ReviewSettings
+from standfast.signing import MAX_AGE, verify
+from standfast.steps import ReviewRequest
+from standfast.store.connections import Databases
+
+_MESSAGES: Mapping[Refusal, str] = {
+    Refusal.STALE_PLAN: "the ticket has another plan now; look at it and decide again",
+    Refusal.STALE_ROWS: "the rows have changed since this plan was shown; look at it and decide again",
+    Refusal.UNSIGNED: "the decision has no proof of who took it",
+    Refusal.BAD_SIGNATURE: "the decision's signature is not valid for any of the configured public keys",
+    Refusal.EXPIRED_SIGNATURE: f"the decision was signed more than {MAX_AGE} before it arrived; take it again",
+    Refusal.OWN_TICKET: "the requester of a ticket may not decide on it",
+    Refusal.ALREADY_APPROVED: "you have approved this plan before; it needs a further person",
+    Refusal.COMMENT_REQUIRED: "say why in a comment",
+    Refusal.TOO_MANY_PLANS: "this ticket was planned too often; reject it and submit a new one",
+}
+
+
+class Reviewer:
+    """The activity that answers every decision."""
+
+    def __init__(self, databases: Databases, settings: ReviewSettings) -> None:
+        self._databases = databases
+        self._settings = settings
+
+    @activity.defn(name="review")
+    async def review(self, request: ReviewRequest) -> DecisionRecord:
+        """Verify the decision's proof and the person's right to take it, and append it to the audit chain.
+
+        Raises:
+            ServiceUnavailable: the control database can't be reached; an unrecorded decision doesn't count.
+        """
+        refused = self._identity(request) or request.refused
+        decision = request.decision
+        record = DecisionRecord(
+            id=decision.proof.id if decision.proof else "",
+            verdict=decision.verdict,
+            plan_digest=decision.plan_digest,
+            by=decision.by,
+            mode=decision.proof.mode if decision.proof else None,
+            comment=decision.comment,
+            at=request.received_at,
+            refused=refused,
+            message=_message(request, refused),
+        )
+        info = activity.info()
+        async with self._databases.control() as connection:
+            await audit.append(
+                connection,
+                key=f"{info.workflow_run_id}/{info.activity_id}",
+                at=record.at,
+                kind="decision.refused" if refused else "decision",
+                workflow_id=request.workflow_id,
+                actor=record.by,
+                content=record.model_dump(mode="json") | {"fingerprint": decision.fingerprint},
+            )
+        return record
+
+    def _identity(self, request: ReviewRequest) -> Refusal | None:
+        """Who speaks comes before what is said: nobody learns a ticket's state by guessing."""
+        decision = request.decision
+        try:
+            wrong = verify(
+                decision,
+                workflow_id=request.workflow_id,
+                received_at=request.received_at,
+                public_keys=self._settings.public_keys,
+            )
+        except InvalidInput:  # content without a canonical form can't have been signed
+            return Refusal.BAD_SIGNATURE
+        if wrong is not None:
+            return wrong
+        solo = self._settings.solo and decision.proof is not None and decision.proof.mode is Mode.SOLO
+        return Refusal.OWN_TICKET if decision.by == request.requester and not solo else None
+
+
+def _message(request: ReviewRequest, refused: Refusal | None) -> str:
+    if refused is None:
+        return ""
+    if refused is Refusal.NOT_WAITING:
+        first = f"; {request.decided_by} has decided" if request.decided_by else ""
+        return f"the ticket is {request.state}, not waiting for a decision{first}"
+    return _MESSAGES[refused]

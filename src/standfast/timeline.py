@@ -1,0 +1,144 @@
+"""The timeline of a ticket, read from the histories of its workflow and its planner workflows."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import Field
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.converter import DataConverter
+
+from standfast.domain import Record
+
+_STEPS = {"gather": "context", "validate": "validation", "review": "decision", "execute": "execution"}
+_PLAIN: dict[int, tuple[str, str]] = {
+    EventType.EVENT_TYPE_TIMER_FIRED: ("timer", "deadline passed"),
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT: ("recovery", "a worker went away; the workflow goes on with another"),
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: ("decision", "cancellation requested"),
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: ("end", "ended"),
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: ("end", "failed"),
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: ("end", "cancelled"),
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: ("end", "terminated"),
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: ("end", "timed out"),
+}
+
+
+class TimelineEntry(Record):
+    """One thing that happened."""
+
+    at: datetime
+    step: str
+    """One of start, context, planning, model, tool, validation, decision, execution, timer, recovery, end."""
+    what: str
+    detail: dict[str, Any] = Field(default_factory=dict)
+    attempt: int | None = None
+    """Of an activity; more than 1 means that it was retried."""
+    workflow_id: str
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+async def timeline(workflow_id: str, events: Iterable[HistoryEvent], converter: DataConverter) -> list[TimelineEntry]:
+    """Return the entries of one workflow's history, oldest first. Events that only carry the engine are left out."""
+    reader = _Reader(workflow_id, converter)
+    for event in events:
+        await reader.read(event)
+    return reader.entries
+
+
+class _Reader:
+    def __init__(self, workflow_id: str, converter: DataConverter) -> None:
+        self.entries: list[TimelineEntry] = []
+        self._workflow_id = workflow_id
+        self._converter = converter
+        self._scheduled: dict[int, tuple[str, str, datetime]] = {}
+        self._started: dict[int, tuple[int, str]] = {}
+        self._readers: dict[int, Callable[[HistoryEvent], None]] = {
+            EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: self._workflow_started,
+            EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED: self._activity_started,
+            EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: self._activity_completed,
+            EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: self._activity_failed,
+            EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: self._activity_timed_out,
+            EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: self._activity_cancelled,
+            EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: self._planning,
+            EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: self._signaled,
+            EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: self._updated,
+        }
+
+    async def read(self, event: HistoryEvent) -> None:
+        kind = event.event_type
+        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            await self._activity_scheduled(event)
+        elif kind in self._readers:
+            self._readers[kind](event)
+        elif kind in _PLAIN:
+            self._add(event, *_PLAIN[kind])
+
+    def _add(self, event: HistoryEvent, step: str, what: str, attempt: int | None = None, **detail: Any) -> None:
+        self.entries.append(
+            TimelineEntry(
+                at=_time(event.event_time),
+                step=step,
+                what=what,
+                attempt=attempt,
+                detail={k: v for k, v in detail.items() if v},
+                workflow_id=self._workflow_id,
+            )
+        )
+
+    def _workflow_started(self, event: HistoryEvent) -> None:
+        name = event.workflow_execution_started_event_attributes.workflow_type.name
+        self._add(event, "start" if name == "Ticket" else "planning", f"{name.lower()} workflow started")
+
+    def _planning(self, event: HistoryEvent) -> None:
+        child = event.start_child_workflow_execution_initiated_event_attributes
+        self._add(event, "planning", "planning", planner_workflow=child.workflow_id)
+
+    def _signaled(self, event: HistoryEvent) -> None:
+        self._add(event, "decision", f"signal {event.workflow_execution_signaled_event_attributes.signal_name}")
+
+    def _updated(self, event: HistoryEvent) -> None:
+        update = event.workflow_execution_update_accepted_event_attributes.accepted_request
+        self._add(event, "decision", f"update {update.input.name}", update_id=update.meta.update_id)
+
+    async def _activity_scheduled(self, event: HistoryEvent) -> None:
+        name = event.activity_task_scheduled_event_attributes.activity_type.name
+        summary = name
+        if event.user_metadata.HasField("summary"):
+            summary = str((await self._converter.decode([event.user_metadata.summary], [str]))[0])
+        self._scheduled[event.event_id] = (_step(name), summary, _time(event.event_time))
+
+    def _activity_started(self, event: HistoryEvent) -> None:
+        started = event.activity_task_started_event_attributes
+        self._started[started.scheduled_event_id] = (started.attempt, started.last_failure.message)
+
+    def _activity_completed(self, event: HistoryEvent) -> None:
+        self._activity_ended(event, event.activity_task_completed_event_attributes.scheduled_event_id)
+
+    def _activity_failed(self, event: HistoryEvent) -> None:
+        failed = event.activity_task_failed_event_attributes
+        self._activity_ended(event, failed.scheduled_event_id, ": failed", failed.failure.message)
+
+    def _activity_timed_out(self, event: HistoryEvent) -> None:
+        late = event.activity_task_timed_out_event_attributes
+        self._activity_ended(event, late.scheduled_event_id, ": timed out", late.failure.message)
+
+    def _activity_cancelled(self, event: HistoryEvent) -> None:
+        cancelled = event.activity_task_canceled_event_attributes
+        self._activity_ended(event, cancelled.scheduled_event_id, ": cancelled")
+
+    def _activity_ended(self, event: HistoryEvent, scheduled_id: int, how: str = "", failure: str = "") -> None:
+        step, what, scheduled_at = self._scheduled[scheduled_id]
+        attempt, failure_before = self._started.get(scheduled_id, (None, ""))
+        seconds = round((_time(event.event_time) - scheduled_at).total_seconds(), 3)
+        self._add(event, step, what + how, attempt, seconds=seconds, failure=failure, failure_before=failure_before)
+
+
+def _step(activity: str) -> str:
+    if activity in _STEPS:
+        return _STEPS[activity]
+    return "model" if "model_request" in activity else "tool" if "tool" in activity else "planning"

@@ -1,0 +1,108 @@
+"""Workers: which pool serves what, with which limits. One process serves one pool."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client, Plugin
+from temporalio.worker import Worker
+
+from standfast import cluster, steps
+from standfast.boundary import Boundary
+from standfast.settings import Settings
+from standfast.steps import Pool
+from standfast.store.connections import Databases
+
+logger = logging.getLogger("standfast.worker")
+
+# Validation and execution use two connections each; the pool of connections holds sixteen.
+_ACTIVITIES = 8
+# How long a worker that was asked to stop lets its activities finish; a COMMIT must not be cut off.
+_GRACE = {Pool.CORE: timedelta(seconds=5), Pool.LLM: timedelta(seconds=5), Pool.DATABASE: timedelta(seconds=30)}
+# The SDK holds heartbeats back for up to 80 % of the time-out, which would turn one lost heartbeat into a time-out.
+_HEARTBEAT_THROTTLE = steps.HEARTBEAT / 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registrations:
+    """What one pool serves."""
+
+    workflows: Sequence[type] = ()
+    activities: Sequence[Callable[..., Any]] = ()
+    plugins: Sequence[Plugin] = ()
+    """Client plugins that the pool's libraries need."""
+
+
+def registrations(pool: Pool, settings: Settings, databases: Databases) -> Registrations:
+    """Return what `pool` serves. Imports are late: a pool loads its own libraries only."""
+    match pool:
+        case Pool.CORE:
+            from standfast.retrieval.activity import Retrieval  # noqa: PLC0415 - see the docstring
+            from standfast.review import Reviewer  # noqa: PLC0415
+            from standfast.safety.activity import Validation  # noqa: PLC0415
+            from standfast.workflow import TicketWorkflow  # noqa: PLC0415
+
+            return Registrations(
+                workflows=[TicketWorkflow],
+                activities=[
+                    Retrieval(databases).gather,
+                    Validation(databases, settings).validate,
+                    Reviewer(databases, settings.review).review,
+                ],
+            )
+        case Pool.LLM:
+            from standfast.planner.registrations import planner_registrations  # noqa: PLC0415
+
+            workflows, activities, plugins = planner_registrations(settings, databases)
+            return Registrations(workflows=workflows, activities=activities, plugins=plugins)
+        case Pool.DATABASE:
+            from standfast.execution.activity import Executor  # noqa: PLC0415
+
+            return Registrations(activities=[Executor(databases).execute])
+
+
+def build(pool: Pool, client: Client, served: Registrations) -> Worker:
+    """Return the worker of `pool`; see standfast.steps for the time-outs and their reasons."""
+    return Worker(
+        client,
+        task_queue=pool,
+        workflows=served.workflows,
+        activities=served.activities,
+        interceptors=[Boundary()],
+        max_concurrent_activities=_ACTIVITIES,
+        sticky_queue_schedule_to_start_timeout=steps.STICKY_QUEUE,
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=_GRACE[pool],
+    )
+
+
+async def run(pool: Pool, settings: Settings) -> None:
+    """Serve `pool` until SIGTERM or SIGINT, then hand everything over in order.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    async with AsyncExitStack() as stack:
+        databases = await stack.enter_async_context(Databases(settings, application=f"standfast-{pool}"))
+        served = registrations(pool, settings, databases)
+        client = await cluster.connect(settings, plugins=served.plugins)
+        stop = asyncio.Event()
+        stack.enter_context(_stopping_on_signal(stop))
+        async with build(pool, client, served):
+            logger.info("worker of pool %s is polling", pool)
+            await stop.wait()
+
+
+def _stopping_on_signal(stop: asyncio.Event) -> ExitStack:
+    loop = asyncio.get_running_loop()
+    stack = ExitStack()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+        stack.callback(loop.remove_signal_handler, number)
+    return stack
