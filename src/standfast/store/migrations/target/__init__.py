@@ -1,0 +1,1 @@
+"""The steps of the ledger's schema in a target."""
