@@ -112,7 +112,7 @@ class Step(Generic[Request, Result]):
     """One attempt may take this long."""
     give_up_after: timedelta | None
     """All attempts together; None if only an answer will do."""
-    retry: RetryPolicy = field(default=_RETRY)
+    retry: RetryPolicy = field(default_factory=lambda: _RETRY)
     cancellation: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL
 
     async def __call__(self, request: Request, *, summary: str) -> Result:
