@@ -1,5 +1,6 @@
 """The one place that opens PostgreSQL connections."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
@@ -32,7 +33,7 @@ _PINNED = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
 }
-_SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security")
+_SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
 
 
 class Role(StrEnum):
@@ -52,14 +53,18 @@ def address(url: str) -> str:
     return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
 
 
-async def pin_session(connection: Connection, schemas: tuple[str, ...]) -> None:
+async def pin_session(connection: Connection, schemas: tuple[str, ...], *, read_only: bool = False) -> None:
     """Set the session's settings and read them back.
 
     Raises:
         ServiceUnavailable: the server kept another value (a connection pooler in between, for instance).
     """
-    path = ", ".join('"' + schema.replace('"', '""') + '"' for schema in (*schemas, "pg_catalog"))
+    # The server looks into pg_catalog before all of these, so that nothing of a target's passes for a built-in; and
+    # into temporary tables last, so that none passes for a real one.
+    path = ", ".join('"' + schema.replace('"', '""') + '"' for schema in (*schemas, "pg_temp"))
     wanted = {**_PINNED, "search_path": path}
+    if read_only:
+        wanted["default_transaction_read_only"] = "on"
     query: LiteralString = (
         "SELECT name, set_config(name, value, false) AS kept FROM unnest(%s::text[], %s::text[]) AS w(name, value)"
     )
@@ -101,7 +106,8 @@ class Databases:
     def __init__(self, settings: Settings, *, application: str) -> None:
         self._settings = settings
         self._application = application
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[tuple[str, str], Pool] = {}
+        self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -121,11 +127,17 @@ class Databases:
             NotPermitted: this process was not given the role's URL.
             ServiceUnavailable: the server can't be reached or was lost.
         """
-        target = self._settings.target(name)
-        secret = getattr(target, role.value) or (target.writer if role is Role.REHEARSER else None)
-        if secret is None:
-            raise NotPermitted(f"this process has no {role} URL for target {name!r}; set targets.{name}.{role}")
-        async with self._pooled(secret.get_secret_value(), target.schemas) as connection:
+        async with self._pooled(self._url(name, role), role, self._settings.target(name).schemas) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def observer(self, name: str, role: Role) -> AsyncIterator[Connection]:
+        """A second connection beside one from `target`, to look at what that one changes; same rules.
+
+        Observers have a pool of their own: who holds the first connection never waits for the second in vain.
+        """
+        schemas = self._settings.target(name).schemas
+        async with self._pooled(self._url(name, role), f"{role} observer", schemas) as connection:
             yield connection
 
     @asynccontextmanager
@@ -134,12 +146,20 @@ class Databases:
         secret = self._settings.control.url
         if secret is None:
             raise NotPermitted("this process has no URL of the control database; set control.url")
-        async with self._pooled(secret.get_secret_value(), ("standfast",)) as connection:
+        async with self._pooled(secret.get_secret_value(), "control", ("standfast",)) as connection:
             yield connection
 
+    def _url(self, name: str, role: Role) -> str:
+        target = self._settings.target(name)
+        secret = getattr(target, role.value) or (target.writer if role is Role.REHEARSER else None)
+        if secret is None:
+            raise NotPermitted(f"this process has no {role} URL for target {name!r}; set targets.{name}.{role}")
+        url: str = secret.get_secret_value()
+        return url
+
     @asynccontextmanager
-    async def _pooled(self, url: str, schemas: tuple[str, ...]) -> AsyncIterator[Connection]:
-        pool = await self._pool(url, schemas)
+    async def _pooled(self, url: str, use: str, schemas: tuple[str, ...]) -> AsyncIterator[Connection]:
+        pool = await self._pool(url, use, schemas)
         try:
             async with pool.connection(timeout=_CONNECT_SECONDS) as connection:
                 yield connection
@@ -148,24 +168,27 @@ class Databases:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {_first_line(error)}") from error
 
-    async def _pool(self, url: str, schemas: tuple[str, ...]) -> Pool:
-        if url not in self._pools:
+    async def _pool(self, url: str, use: str, schemas: tuple[str, ...]) -> Pool:
+        async with self._opening:
+            if (url, use) not in self._pools:
+                self._pools[url, use] = await self._stack.enter_async_context(self._new_pool(url, use, schemas))
+            return self._pools[url, use]
 
-            async def configure(connection: Connection) -> None:
-                await pin_session(connection, schemas)
+    def _new_pool(self, url: str, use: str, schemas: tuple[str, ...]) -> Pool:
+        async def configure(connection: Connection) -> None:
+            await pin_session(connection, schemas, read_only=use == Role.READER)
 
-            arguments: dict[str, Any] = {"row_factory": dict_row, "application_name": self._application}
-            pool: Pool = AsyncConnectionPool(
-                url,
-                connection_class=psycopg.AsyncConnection[DictRow],
-                kwargs=arguments,
-                configure=configure,
-                check=AsyncConnectionPool.check_connection,
-                min_size=0,
-                max_size=_POOL_SIZE,
-                timeout=_CONNECT_SECONDS,
-                open=False,
-            )
-            self._pools[url] = pool
-            await self._stack.enter_async_context(pool)
-        return self._pools[url]
+        arguments: dict[str, Any] = {"row_factory": dict_row, "application_name": f"{self._application} {use}"}
+        return AsyncConnectionPool(
+            url,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs=arguments,
+            configure=configure,
+            check=AsyncConnectionPool.check_connection,
+            min_size=0,
+            max_size=_POOL_SIZE,
+            timeout=_CONNECT_SECONDS,
+            # Attempts back off; giving up early means that the next caller starts a fresh one, without their delay.
+            reconnect_timeout=_CONNECT_SECONDS,
+            open=False,
+        )
