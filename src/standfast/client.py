@@ -283,10 +283,13 @@ def parse_tickets(text: str, *, source: str, settings: Settings) -> list[Ticket]
     Raises:
         InvalidInput: naming source, line, field, value and what was expected.
     """
-    return [
+    tickets = [
         parse_ticket(value, source=source, line=line, text=document, settings=settings)
         for line, document, value in read_json_documents(text, source=source)
     ]
+    if not tickets:
+        raise InvalidInput(f"{source}: holds no ticket")
+    return tickets
 
 
 def parse_ticket(value: object, *, source: str, line: int, text: str, settings: Settings) -> Ticket:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from standfast.errors import InvalidInput, UnknownTarget
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "signing_key"})
 
 
 class _Section(BaseModel):
@@ -182,12 +185,15 @@ def load_settings(config: Path | None = None) -> Settings:
         return Settings(**merged)
     except ValidationError as error:
         origin = " and ".join(str(f) for f in files) + " or the environment"
-        lines = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
-            + ("" if isinstance(e["input"], dict) or e["type"] == "extra_forbidden" else f", got {e['input']!r}")
-            for e in error.errors()
-        ]
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_shown(e)}" for e in error.errors()]
         raise InvalidInput(f"settings ({origin}): {'; '.join(lines)}") from None
+
+
+def _shown(error: ErrorDetails) -> str:
+    """Return the wrong value, unless it is or may hold a secret."""
+    value = error["input"]
+    secret = _SECRETS.intersection(map(str, error["loc"]))
+    return "" if secret or isinstance(value, dict) else f", got {value!r}"
 
 
 def _deep_merge(weak: dict[str, Any], strong: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""The digest of a plan is what an approval is bound to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from standfast.plan import Operation, Plan
+
+UPDATE = Operation(sql="UPDATE orders SET status = $1 WHERE id = $2", params=("refunded", 1042), reason="asked for")
+
+
+def test_the_digest_is_the_published_one() -> None:
+    # SHA-256 over {"operations":[{"params":["refunded",1042],"sql":"..."}],"target":"shop"}, computed with sha256sum
+    plan = Plan(operations=(UPDATE,))
+    assert plan.digest("shop") == "59479d8accf4b149846be0fe39eab7ea3020f78f20120d07041e6660ea06eafb"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        UPDATE.model_copy(update={"sql": UPDATE.sql + " "}),
+        UPDATE.model_copy(update={"params": ("refunded", "1042")}),
+        UPDATE.model_copy(update={"params": (1042, "refunded")}),
+    ],
+)
+def test_any_other_statement_or_parameter_is_another_digest(changed: Operation) -> None:
+    assert Plan(operations=(changed,)).digest("shop") != Plan(operations=(UPDATE,)).digest("shop")
+
+
+def test_another_target_or_order_is_another_digest() -> None:
+    other = Operation(sql="SELECT 1")
+    digests = {
+        Plan(operations=(UPDATE, other)).digest("shop"),
+        Plan(operations=(other, UPDATE)).digest("shop"),
+        Plan(operations=(UPDATE, other)).digest("crm"),
+    }
+    assert len(digests) == 3
+
+
+def test_words_of_the_agent_are_not_part_of_the_digest() -> None:
+    spoken = UPDATE.model_copy(update={"reason": "trust me"})
+    assert Plan(summary="safe", operations=(spoken,)).digest("shop") == Plan(operations=(UPDATE,)).digest("shop")
+
+
+def test_a_number_that_loses_digits_is_refused_with_advice() -> None:
+    with pytest.raises(ValidationError, match="write it as a string"):
+        Operation(sql="SELECT $1", params=(2**53,))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(-(2**53) + 1, 2**53 - 1), st.lists))
+def test_every_parameter_survives_the_journey_through_a_history(value: object) -> None:
+    operation = Operation.model_validate({"sql": "SELECT $1", "params": [value]})
+    again = Plan.model_validate_json(Plan(operations=(operation,)).model_dump_json())
+    assert again.operations[0].params == (value,)

@@ -1,0 +1,81 @@
+"""Settings are typed, layered and say which key is wrong; an explicit file keeps other processes' secrets out."""
+
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import InvalidInput, UnknownTarget
+from standfast.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("STANDFAST_CONFIG", "STANDFAST_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_the_project_file_is_stronger_than_the_local_set_up(clean: Path) -> None:
+    write(clean / ".standfast/local.toml", '[planner]\nmodel = "local"\nlocal_url = "http://127.0.0.1:1/v1"\n')
+    write(clean / "standfast.toml", '[planner]\nmodel = "openai:gpt-5"\n')
+    planner = load_settings().planner
+    assert (planner.model, planner.local_url) == ("openai:gpt-5", "http://127.0.0.1:1/v1")
+
+
+def test_the_environment_is_stronger_than_files(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(clean / "standfast.toml", '[targets.shop]\nreader = "postgresql://a"\nwriter = "postgresql://b"\n')
+    monkeypatch.setenv("STANDFAST_TARGETS__SHOP__WRITER", "postgresql://c")
+    target = load_settings().target("shop")
+    assert target.writer is not None
+    assert target.reader is not None
+    assert (target.reader.get_secret_value(), target.writer.get_secret_value()) == ("postgresql://a", "postgresql://c")
+
+
+def test_an_explicit_file_replaces_the_others(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(clean / "standfast.toml", '[targets.shop]\nwriter = "postgresql://secret"\n')
+    core = write(clean / "core.toml", '[targets.shop]\nreader = "postgresql://a"\n')
+    assert load_settings(core).target("shop").writer is None
+    monkeypatch.setenv("STANDFAST_CONFIG", str(core))
+    assert load_settings().target("shop").writer is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[planer]\n", r"planer: Extra inputs"),
+        ('[dashboard]\nport = "x"\n', r"dashboard\.port: .*got 'x'"),
+        ('[planner]\nagent = "nocolon"\n', r"planner\.agent: .*got 'nocolon'"),
+        ("[targets.Shop]\n", r"targets\.Shop"),
+        ("[planner\n", r"standfast\.toml: not valid TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(clean: Path, text: str, message: str) -> None:
+    write(clean / "standfast.toml", text)
+    with pytest.raises(InvalidInput, match=message):
+        load_settings()
+
+
+def test_a_missing_file_is_named(clean: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"nope\.toml: can't be read"):
+        load_settings(clean / "nope.toml")
+
+
+def test_a_wrong_secret_is_not_repeated_in_the_message(clean: Path) -> None:
+    write(clean / "standfast.toml", '[targets.shop]\nwriter = ["postgresql://user:hunter2@host/db"]\n')
+    with pytest.raises(InvalidInput) as raised:
+        load_settings()
+    assert "targets.shop.writer" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_an_unknown_target_lists_the_known_ones(clean: Path) -> None:
+    write(clean / "standfast.toml", "[targets.shop]\n[targets.crm]\n")
+    with pytest.raises(UnknownTarget, match="unknown target 'hr'; the settings name: crm, shop"):
+        load_settings().target("hr")

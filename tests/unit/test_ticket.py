@@ -1,0 +1,101 @@
+"""A ticket is one request; what is not one is refused with source, line, field and value."""
+
+import json
+from typing import Any
+
+import pytest
+
+from standfast.client import parse_tickets
+from standfast.errors import InvalidInput, UnknownTarget
+from standfast.settings import Settings, Target
+from standfast.ticket import MAX_BODY_BYTES
+
+ONE_TARGET = Settings(targets={"shop": Target()})
+TWO_TARGETS = Settings(targets={"shop": Target(), "crm": Target()})
+
+
+def ticket(**changes: Any) -> dict[str, Any]:
+    return {"id": "SUP-1042", "body": "Refund order 1042", "requester": "ana@example.com"} | changes
+
+
+def test_workflow_id_names_target_and_ticket() -> None:
+    (parsed,) = parse_tickets(json.dumps(ticket()), source="t.json", settings=ONE_TARGET)
+    assert parsed.workflow_id == "ticket/shop/SUP-1042"
+
+
+def test_the_single_target_is_the_default() -> None:
+    (parsed,) = parse_tickets(json.dumps(ticket()), source="t.json", settings=ONE_TARGET)
+    assert parsed.target == "shop"
+
+
+def test_no_target_is_refused_where_there_are_several() -> None:
+    with pytest.raises(UnknownTarget, match=r"t\.json, line 1: .*2 targets and no default_target"):
+        parse_tickets(json.dumps(ticket()), source="t.json", settings=TWO_TARGETS)
+
+
+def test_the_same_ticket_has_the_same_digest_whatever_the_order_of_its_fields() -> None:
+    one = ticket(subject={"a": 1, "b": 2})
+    other = dict(reversed(ticket(subject={"b": 2, "a": 1}).items()))
+    (first,) = parse_tickets(json.dumps(one), source="t", settings=ONE_TARGET)
+    (second,) = parse_tickets(json.dumps(other), source="t", settings=ONE_TARGET)
+    assert first.digest == second.digest
+
+
+def test_another_body_is_another_digest() -> None:
+    first, second = parse_tickets(json.dumps([ticket(), ticket(body="x")]), source="t", settings=ONE_TARGET)
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"boddy": "x"}, 'field boddy: unknown field, got "x"'),
+        ({"id": "-x"}, 'field id: .*pattern.*, got "-x"'),
+        ({"id": "x" * 129}, "field id: "),
+        ({"body": 3}, "field body: .*valid string, got 3"),
+        ({"body": "x" * (MAX_BODY_BYTES + 1)}, "field body: .*65537 bytes, at most 65536"),
+        ({"body": "ä" * (MAX_BODY_BYTES // 2 + 1)}, "field body: .*65538 bytes"),
+        ({"body": "a\x00b"}, "field body: .*NUL"),
+        ({"requester": ""}, "field requester: "),
+        ({"subject": {"order_id": 2**53}}, "field subject.order_id: .*write it as a string"),
+        ({"target": "Shop"}, "field target: "),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"t\.json, line 1: {message}"):
+        parse_tickets(json.dumps(ticket(**changes)), source="t.json", settings=ONE_TARGET)
+
+
+def test_an_unknown_target_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownTarget, match=r"unknown target 'hr'; the settings name: crm, shop"):
+        parse_tickets(json.dumps(ticket(target="hr")), source="t.json", settings=TWO_TARGETS)
+
+
+def test_json_lines_name_the_line_of_the_wrong_ticket() -> None:
+    lines = "\n".join([json.dumps(ticket()), "", json.dumps({"id": "x"})])
+    with pytest.raises(InvalidInput, match=r"t\.jsonl, line 3: field body: is required"):
+        parse_tickets(lines, source="t.jsonl", settings=ONE_TARGET)
+
+
+def test_a_field_of_a_document_is_named_with_its_own_line() -> None:
+    text = json.dumps(ticket(priority=7), indent=1)
+    line = 1 + text[: text.index('"priority"')].count("\n")
+    with pytest.raises(InvalidInput, match=rf"t\.json, line {line}: field priority"):
+        parse_tickets(text, source="t.json", settings=ONE_TARGET)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("[]", "holds no ticket"),
+        ("{", "line 1, column 2: not valid JSON"),
+        ('{"id": "a", "id": "b"}', "the key 'id' occurs twice"),
+        ('{"id": NaN}', "NaN is not a JSON number"),
+        ("[" * 100_000, "not valid JSON"),
+        ("3", "should be an object, got 3"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        parse_tickets(text, source="t.json", settings=ONE_TARGET)
