@@ -23,10 +23,7 @@ async def connect(settings: Settings, *, plugins: Sequence[Plugin] = ()) -> Clie
         InvalidInput: the Temporal client configuration is wrong.
         ServiceUnavailable: nothing answers at the address.
     """
-    try:
-        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
-    except (RuntimeError, ValueError) as error:
-        raise InvalidInput(f"Temporal's client configuration can't be read: {error}") from error
+    config = _environment_configuration() if settings.temporal.environment_configuration else {}
     target = str(config.pop("target_host", settings.temporal.address))
     config.setdefault("namespace", settings.temporal.namespace)
     try:
@@ -40,3 +37,10 @@ async def connect(settings: Settings, *, plugins: Sequence[Plugin] = ()) -> Clie
         )
     except RuntimeError as error:
         raise ServiceUnavailable(f"Temporal at {target} can't be reached; is it running, or `standfast up`?") from error
+
+
+def _environment_configuration() -> dict[str, Any]:
+    try:
+        return dict(ClientConfig.load_client_connect_config())
+    except (RuntimeError, ValueError) as error:
+        raise InvalidInput(f"Temporal's client configuration can't be read: {error}") from error

@@ -56,6 +56,8 @@ class Temporal(_Section):
     namespace: str = "default"
     ui: str | None = None
     """Address of Temporal's own web UI, for links."""
+    environment_configuration: bool = True
+    """Whether `temporal.toml` and `TEMPORAL_*` are read; not for the server of `standfast up`, which is where it is."""
 
 
 class Planner(_Section):
@@ -169,14 +171,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path}: not valid TOML: {error}") from error
 
 
-def load_settings(config: Path | None = None) -> Settings:
+def load_settings(config: Path | None = None, *, local: bool = True) -> Settings:
     """Return the settings of this process; see the module's docstring for the layers.
+
+    Without `local` the file that `standfast up` wrote is left out: what remains is what people chose.
 
     Raises:
         InvalidInput: a file is unreadable, or a key is unknown or has a wrong value.
     """
     explicit = config or (Path(named) if (named := os.environ.get("STANDFAST_CONFIG")) else None)
-    files = [explicit] if explicit else [home_folder() / "local.toml", Path("standfast.toml")]
+    layers = [home_folder() / "local.toml"] * local + [Path("standfast.toml")]
+    files = [explicit] if explicit else layers
     merged: dict[str, Any] = {}
     for file in files:
         if explicit or file.exists():

@@ -29,6 +29,12 @@ def test_the_project_file_is_stronger_than_the_local_set_up(clean: Path) -> None
     assert (planner.model, planner.local_url) == ("openai:gpt-5", "http://127.0.0.1:1/v1")
 
 
+def test_what_people_chose_can_be_read_without_the_local_set_up(clean: Path) -> None:
+    write(clean / ".standfast/local.toml", '[planner]\nlocal_url = "http://127.0.0.1:1/v1"\n')
+    write(clean / "standfast.toml", '[planner]\nmodel = "openai:gpt-5"\n')
+    assert load_settings(local=False).planner.model_fields_set == {"model"}
+
+
 def test_the_environment_is_stronger_than_files(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(clean / "standfast.toml", '[targets.shop]\nreader = "postgresql://a"\nwriter = "postgresql://b"\n')
     monkeypatch.setenv("STANDFAST_TARGETS__SHOP__WRITER", "postgresql://c")
