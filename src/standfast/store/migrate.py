@@ -107,29 +107,33 @@ async def schema_version(connection: Connection, kind: Kind) -> int:
 
     Raises:
         InvalidInput: the schema is newer than this code, or an applied migration was changed.
+        NotPermitted: the connection's role may not read what was applied.
     """
     cursor = await connection.execute(_SQL["prepared"])
     row = await cursor.fetchone()
     if row is None or not row["prepared"]:
         return 0
-    cursor = await connection.execute(_SQL["applied"], {"kind": kind})
+    try:
+        cursor = await connection.execute(_SQL["applied"], {"kind": kind})
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise NotPermitted(f"{_place(connection)}: {error.diag.message_primary}; run `standfast migrate`") from error
     applied = await cursor.fetchall()
     known = {migration.number: migration for migration in migrations(kind)}
     for row in applied:
         if row["number"] not in known:
             raise InvalidInput(
-                f"{address_of(connection)}: the {kind} schema is at version {row['number']} ({row['name']}), "
+                f"{_place(connection)}: the {kind} schema is at version {row['number']} ({row['name']}), "
                 f"this Standfast knows versions up to {max(known)}; install a newer Standfast"
             )
         if row["checksum"] != known[row["number"]].checksum:
             raise InvalidInput(
-                f"{address_of(connection)}: {kind} migration {row['number']} ({row['name']}) was applied with other "
+                f"{_place(connection)}: {kind} migration {row['number']} ({row['name']}) was applied with other "
                 "content than this Standfast has; install the release that applied it"
             )
     return max((row["number"] for row in applied), default=0)
 
 
-def address_of(connection: Connection) -> str:
+def _place(connection: Connection) -> str:
     """Return host, port and database of an open connection, for messages."""
     return f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
 
