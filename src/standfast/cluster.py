@@ -12,8 +12,9 @@ from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Settings
 
 _CONNECT = timedelta(seconds=5)
-# A connection that was cut without a word is noticed within two seconds instead of half a minute.
-_KEEP_ALIVE = KeepAliveConfig(interval_millis=1000, timeout_millis=1000)
+# A connection that was cut without a word is noticed soon instead of within half a minute. No sooner: a Temporal server
+# closes connections that ping more often than every ten seconds (`frontend.keepAliveMinTime`), long polls included.
+_KEEP_ALIVE = KeepAliveConfig(interval_millis=10_000, timeout_millis=1000)
 
 
 async def connect(settings: Settings, *, plugins: Sequence[Plugin] = ()) -> Client:
