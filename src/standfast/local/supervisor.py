@@ -137,15 +137,16 @@ class Supervisor:
                 await asyncio.wait(tasks)
                 self._groups.pop()
         finally:
-            for keeper in self._keepers():
+            for keeper, task in self._tasks():
+                task.cancel()
                 keeper.kill()
 
     def status(self) -> tuple[Status, ...]:
         """Return all services in the order of their start."""
-        return tuple(keeper.status() for keeper in self._keepers())
+        return tuple(keeper.status() for keeper, _ in self._tasks())
 
-    def _keepers(self) -> list["_Keeper"]:
-        return [keeper for group in self._groups for keeper in group]
+    def _tasks(self) -> list[tuple["_Keeper", asyncio.Task[None]]]:
+        return [entry for group in self._groups for entry in group.items()]
 
 
 class _Keeper:
