@@ -97,8 +97,25 @@ STICKY_QUEUE = timedelta(seconds=1)
 PLANNER_RUN = timedelta(hours=1)
 # pydantic-ai's part of the planner workflow replays slower than ours.
 PLANNER_TASK = timedelta(seconds=5)
+# The slowest models think for minutes. The provider's own time-out ends a request first, so that the error names it.
 MODEL_REQUEST = timedelta(minutes=5)
+MODEL_ANSWER = MODEL_REQUEST - timedelta(seconds=10)
+# All attempts of one model request or tool call together: well within a planner run, so that the ticket fails with the
+# provider's or the database's own words instead of a bare time-out.
+MODEL_GIVE_UP = timedelta(minutes=40)
 TOOL_CALL = timedelta(seconds=30)
+TOOL_GIVE_UP = timedelta(minutes=40)
+# A provider that says Retry-After is obeyed up to the longest interval, hence a minute. What can't heal (a wrong key, an
+# unknown model, an empty account, an answer that can't be read) is never sent again; the library marks it.
+MODEL_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+)
+TOOL_RETRY = _RETRY
+# A function of one's own may hold a whole agent, and each further attempt may pay for it again.
+OWN_FUNCTION = timedelta(minutes=15)
+OWN_FUNCTION_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=3
+)
 
 
 @dataclass(frozen=True, kw_only=True)
