@@ -1,0 +1,1 @@
+"""Safety: what a plan would do, measured; what speaks against it; and the verdict."""
