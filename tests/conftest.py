@@ -22,9 +22,11 @@ def _ignore(event: Event) -> None:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """An empty folder for services, not below pytest's own, which each run of pytest closes to other accounts again."""
+    """An empty private folder for services; not below pytest's own, which its next run closes to other accounts."""
     with TemporaryDirectory(prefix="standfast test ") as folder:
-        yield Path(folder) / "home"
+        path = Path(folder) / "home"
+        path.mkdir(mode=0o700)
+        yield path
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
