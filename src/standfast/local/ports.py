@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from collections.abc import Collection
 
 # Below the range from which systems take the ports of outgoing connections (Linux: from 32768): else, while a service
 # is away for a moment, a client that tries to reach it can be given the very same port and talk to itself.
@@ -20,8 +21,8 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens; random, so that two callers at once get two ports."""
-    while not is_free(port := secrets.choice(_RANGE)):
+def free_port(taken: Collection[int] = ()) -> int:
+    """Return a port on which nobody listens and that isn't `taken`; random, so that two callers at once get two."""
+    while not is_free(port := secrets.choice(_RANGE)) or port in taken:
         pass
     return port

@@ -1,0 +1,99 @@
+"""Settings files of the local set-up: each process gets what it needs, and no credential of another one."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, SecretStr, TypeAdapter
+
+from standfast.settings import Settings, Target
+from standfast.steps import Pool
+from standfast.store.connections import Role
+
+Document = dict[str, Any]
+_DURATION = TypeAdapter(timedelta)
+
+
+def operator(settings: Settings) -> Document:
+    """For the commands that a person runs: looks, submits and decides, but writes to no target."""
+    return {
+        **_everybody(settings),
+        "targets": _targets(settings, Role.READER, Role.REHEARSER),
+        "control": {"url": settings.control.url},
+        "planner": settings.planner,
+        "review": settings.review,
+        "dashboard": settings.dashboard,
+    }
+
+
+def pool(settings: Settings, pool: Pool) -> Document:
+    """For a worker process; the credentials are those that `standfast.steps.Pool` names."""
+    match pool:
+        case Pool.CORE:
+            own: Document = {
+                "targets": _targets(settings, Role.READER, Role.REHEARSER),
+                "control": {"url": settings.control.url},
+                "review": settings.review.model_copy(update={"signing_key": None}),
+            }
+        case Pool.LLM:
+            own = {"targets": _targets(settings, Role.READER), "planner": settings.planner}
+        case Pool.DATABASE:
+            own = {"targets": _targets(settings, Role.WRITER)}
+    return _everybody(settings) | own
+
+
+def dashboard(settings: Settings) -> Document:
+    """For the web page: signs decisions and keeps sessions; reads no target itself."""
+    return {
+        **_everybody(settings),
+        "targets": _targets(settings),
+        "control": {"url": settings.control.url},
+        "review": settings.review,
+        "dashboard": settings.dashboard,
+    }
+
+
+def model_server(settings: Settings) -> Document:
+    """For the local model: it is told where to listen."""
+    return {"planner": settings.planner}
+
+
+def to_toml(document: Document) -> str:
+    """Return the TOML text of a document of settings, secrets included."""
+    return tomli_w.dumps(_plain(document))
+
+
+def _everybody(settings: Settings) -> Document:
+    return {"default_target": settings.default_target, "temporal": settings.temporal}
+
+
+def _targets(settings: Settings, *roles: Role) -> Document:
+    return {name: _only(target, *roles) for name, target in settings.targets.items()}
+
+
+def _only(target: Target, *roles: Role) -> Document:
+    urls: Document = {role.value: getattr(target, role.value) for role in roles}
+    if Role.REHEARSER in roles:
+        urls["rehearser"] = target.rehearser or target.writer
+    return urls | {"schemas": target.schemas}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in TOML's own types, without what is not set."""
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case BaseModel():
+            return _plain(dict(value))
+        case Mapping():
+            return {name: _plain(item) for name, item in value.items() if item is not None}
+        case tuple() | list():
+            return [_plain(item) for item in value]
+        case Path():
+            return str(value.absolute())
+        case timedelta():
+            return _DURATION.dump_python(value, mode="json")
+        case _:
+            return value

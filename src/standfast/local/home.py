@@ -1,0 +1,117 @@
+"""The folder of the local set-up: one run at a time, and what stays the same from run to run."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from standfast.errors import InvalidInput
+from standfast.local.ports import free_port, is_free
+from standfast.signing import new_key_pair
+
+Kept = TypeVar("Kept")
+
+
+class Secrets(BaseModel):
+    """Passwords and keys, generated once."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    control: str = Field(repr=False)
+    """Password of the control database's role."""
+    reader: str = Field(repr=False)
+    rehearser: str = Field(repr=False)
+    writer: str = Field(repr=False)
+    """Passwords of the sample shop's roles."""
+    signing_key: str = Field(repr=False)
+    public_key: str
+    """The pair with which decisions are signed and verified."""
+
+
+class Home:
+    """The folder `$STANDFAST_HOME`, readable by its owner alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other run out of this folder.
+
+        Raises:
+            InvalidInput: another run has it, or the folder can't be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Opened for appending, so that a second run doesn't wipe out the first one's id.
+            lock = (self.folder / "lock").open("a+")
+        except OSError as error:
+            raise InvalidInput(f"{self.folder} can't be used: {error}; set STANDFAST_HOME to another folder") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise InvalidInput(
+                    f"{self.folder} is in use by another `standfast up` (process {lock.read().strip() or 'unknown'}); "
+                    "stop it, or set STANDFAST_HOME to another folder"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def ports(self, *names: str) -> Mapping[str, int]:
+        """Return a port for each name: the same as last time unless somebody else listens there now.
+
+        Raises:
+            InvalidInput: the file that keeps them was damaged.
+        """
+        known = self._read("ports.json", dict[str, int]) or {}
+        ports: dict[str, int] = {}
+        for name in names:
+            kept = known.get(name)
+            ports[name] = kept if kept and is_free(kept) else free_port(taken=ports.values())
+        self.write("ports.json", json.dumps(known | ports, indent=2))
+        return ports
+
+    def secrets(self) -> Secrets:
+        """Return the passwords and keys of this set-up, generated on first use.
+
+        Raises:
+            InvalidInput: the file that keeps them was damaged.
+        """
+        if kept := self._read("secrets.json", Secrets):
+            return kept
+        private, public = new_key_pair()
+        passwords = {name: secrets.token_urlsafe(24) for name in ("control", "reader", "rehearser", "writer")}
+        created = Secrets(signing_key=private, public_key=public, **passwords)
+        self.write("secrets.json", created.model_dump_json(indent=2))
+        return created
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file that only its owner can read, whole or not at all; return its path."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return draft.replace(path)
+
+    def _read(self, name: str, kind: type[Kept]) -> Kept | None:
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            return TypeAdapter(kind).validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise InvalidInput(f"{path} is not as `standfast up` left it: {error}; restore the file") from None

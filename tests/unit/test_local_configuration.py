@@ -1,0 +1,72 @@
+"""Each process of the local set-up is given the credentials it needs, and none of another process."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.local import configuration
+from standfast.local.configuration import Document
+from standfast.settings import Settings
+from standfast.steps import Pool
+
+SECRETS = ("reader-url", "rehearser-url", "writer-url", "owner-url", "control-url", "control-owner-url", "signing-key")
+
+
+@pytest.fixture
+def settings() -> Settings:
+    target = {role: f"{role}-url" for role in ("reader", "rehearser", "writer", "owner")} | {"schemas": ["shop"]}
+    return Settings.model_validate(
+        {
+            "targets": {"shop": target},
+            "default_target": "shop",
+            "control": {"url": "control-url", "owner": "control-owner-url"},
+            "temporal": {"address": "127.0.0.1:1", "environment_configuration": False},
+            "planner": {"playbooks": "playbooks", "model": "openai:gpt-5"},
+            "review": {"signing_key": "signing-key", "public_keys": {"local": "public-key"}, "solo": True},
+        }
+    )
+
+
+def pool(name: Pool) -> Callable[[Settings], Document]:
+    return lambda settings: configuration.pool(settings, name)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (configuration.operator, {"reader-url", "rehearser-url", "control-url", "signing-key"}),
+        (configuration.dashboard, {"control-url", "signing-key"}),
+        (configuration.model_server, set()),
+        (pool(Pool.CORE), {"reader-url", "rehearser-url", "control-url"}),
+        (pool(Pool.LLM), {"reader-url"}),
+        (pool(Pool.DATABASE), {"writer-url"}),
+    ],
+)
+def test_a_process_gets_its_own_credentials(
+    settings: Settings, document: Callable[[Settings], Document], expected: set[str]
+) -> None:
+    text = configuration.to_toml(document(settings))
+    assert {secret for secret in SECRETS if f'"{secret}"' in text} == expected
+
+
+@pytest.mark.parametrize("name", list(Pool))
+def test_a_file_reads_back_as_settings(settings: Settings, name: Pool) -> None:
+    read: dict[str, Any] = tomllib.loads(configuration.to_toml(configuration.pool(settings, name)))
+    back = Settings.model_validate(read)
+    assert back.temporal == settings.temporal
+    assert back.default_target == "shop"
+    assert back.targets["shop"].schemas == ("shop",)
+    if name is Pool.CORE:
+        assert back.review.expire_after == settings.review.expire_after
+        assert (back.review.solo, back.review.public_keys) == (True, {"local": "public-key"})
+    if name is Pool.LLM:
+        assert (back.planner.model, back.planner.playbooks) == ("openai:gpt-5", Path("playbooks").absolute())
+
+
+def test_the_rehearser_defaults_to_the_writer(settings: Settings) -> None:
+    target = settings.targets["shop"].model_copy(update={"rehearser": None})
+    core = configuration.pool(settings.model_copy(update={"targets": {"shop": target}}), Pool.CORE)
+    assert tomllib.loads(configuration.to_toml(core))["targets"]["shop"]["rehearser"] == "writer-url"
