@@ -19,6 +19,7 @@ class Column(Record):
     """The labels, if the type is an enum."""
     references: str | None = None
     """`schema.table.column`, if a foreign key points there."""
+    comment: str = ""
 
 
 class Table(Record):

@@ -118,6 +118,14 @@ class Databases:
     ) -> None:
         await self._stack.aclose()
 
+    def schemas(self, name: str) -> tuple[str, ...]:
+        """Return the schemas of target `name`.
+
+        Raises:
+            UnknownTarget: no such target in the settings.
+        """
+        return self._settings.target(name).schemas
+
     @asynccontextmanager
     async def target(self, name: str, role: Role) -> AsyncIterator[Connection]:
         """A connection to target `name` as `role`; commits at the end of the block, rolls back on an error.
@@ -127,7 +135,7 @@ class Databases:
             NotPermitted: this process was not given the role's URL.
             ServiceUnavailable: the server can't be reached or was lost.
         """
-        async with self._pooled(self._url(name, role), role, self._settings.target(name).schemas) as connection:
+        async with self._pooled(self._url(name, role), role, self.schemas(name)) as connection:
             yield connection
 
     @asynccontextmanager
@@ -136,8 +144,7 @@ class Databases:
 
         Observers have a pool of their own: who holds the first connection never waits for the second in vain.
         """
-        schemas = self._settings.target(name).schemas
-        async with self._pooled(self._url(name, role), f"{role} observer", schemas) as connection:
+        async with self._pooled(self._url(name, role), f"{role} observer", self.schemas(name)) as connection:
             yield connection
 
     @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Context retrieval: what the database knows about a ticket."""

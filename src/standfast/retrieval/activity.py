@@ -1,0 +1,73 @@
+"""The activity `gather`: one snapshot of the target, one document."""
+
+from collections.abc import Sequence
+
+from temporalio import activity
+
+from standfast.context import Context, Rows, Table
+from standfast.retrieval.anchors import anchors
+from standfast.retrieval.rows import MAX_COLUMNS, read_rows
+from standfast.store.catalog import Catalog, read_catalog
+from standfast.store.connections import Databases, Role
+from standfast.store.sql import statements
+from standfast.ticket import Ticket
+
+MAX_TABLES = 100
+"""Of one context; those with rows in it come first, and the planner's tools describe the others."""
+MAX_COMMENT = 500
+"""Characters of a comment or a default."""
+MAX_BYTES = 256 * 1024
+"""Of all descriptions as JSON."""
+_SQL = statements(__package__, "rows.sql")
+
+
+class Retrieval:
+    """Reads as the reader role."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+
+    @activity.defn(name="gather")
+    async def gather(self, ticket: Ticket) -> Context:
+        """Return the ticket, its target's schema and the rows around what the ticket names.
+
+        Raises:
+            UnknownTarget: the settings don't name the ticket's target.
+            NotPermitted: this process has no reader URL for it.
+            ServiceUnavailable: the database can't be reached.
+        """
+        async with self._databases.target(ticket.target, Role.READER) as connection:
+            await connection.execute(_SQL["pin"])
+            moment = await (await connection.execute(_SQL["moment"])).fetchone() or {}
+            catalog = await read_catalog(connection, self._databases.schemas(ticket.target))
+            facts = await read_rows(connection, catalog, anchors(ticket, catalog))
+        return Context(ticket=ticket, retrieved_at=moment["moment"], tables=_tables(catalog, facts), facts=facts)
+
+
+def _tables(catalog: Catalog, facts: Sequence[Rows]) -> tuple[Table, ...]:
+    """Return the descriptions of the relations, in the catalog's order."""
+    with_rows = {rows.table for rows in facts}
+    by_use = sorted(catalog.relations, key=lambda relation: relation.full_name not in with_rows)
+    kept: dict[str, Table] = {}
+    left = MAX_BYTES
+    for relation in by_use[:MAX_TABLES]:
+        table = _bounded(catalog.table(relation))
+        left -= len(table.model_dump_json())
+        if left < 0:
+            break
+        kept[table.name] = table
+    return tuple(kept[relation.full_name] for relation in catalog.relations if relation.full_name in kept)
+
+
+def _bounded(table: Table) -> Table:
+    columns = tuple(
+        column.model_copy(
+            update={
+                "comment": column.comment[:MAX_COMMENT],
+                "default": column.default and column.default[:MAX_COMMENT],
+                "values": column.values[:MAX_COLUMNS],
+            }
+        )
+        for column in table.columns[:MAX_COLUMNS]
+    )
+    return table.model_copy(update={"comment": table.comment[:MAX_COMMENT], "columns": columns})
