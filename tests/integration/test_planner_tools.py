@@ -31,6 +31,7 @@ CREATE TABLE shop.history (
 );
 INSERT INTO shop.history
     SELECT n, 1, 'Parcel ' || n || ' was late', repeat('x', 4000) FROM generate_series(1, 200) n;
+INSERT INTO shop.history VALUES (9007199254740993);
 CREATE TABLE shop."Odd ""name" (id integer PRIMARY KEY, "a b" text);
 INSERT INTO shop."Odd ""name" VALUES (1, 'found');
 CREATE VIEW shop.slow AS SELECT g AS id, pg_sleep(1)::text AS note FROM generate_series(1, 60) g;
@@ -51,7 +52,7 @@ async def shop(postgres: str, temporal_server: str) -> Settings:
 @pytest_asyncio.fixture
 async def tools(shop: Settings) -> AsyncIterator[DatabaseTools]:
     async with Databases(shop, application="standfast-test") as databases:
-        yield DatabaseTools(databases, shop)
+        yield DatabaseTools(databases)
 
 
 async def test_a_table_is_described_as_the_catalog_has_it(tools: DatabaseTools) -> None:
@@ -103,6 +104,12 @@ async def test_a_search_looks_into_all_texts_and_takes_them_literally(tools: Dat
     assert [row["id"] for row in (await tools.search_rows(CONTEXT, "history", "PARCEL 77 WAS")).rows] == [77]
     assert [row["id"] for row in (await tools.search_rows(CONTEXT, "customers", "100%")).rows] == [2]
     assert (await tools.search_rows(CONTEXT, "customers", "%")).rows[0]["name"] == "Ben 100%"
+
+
+async def test_numbers_that_json_would_round_come_as_text(tools: DatabaseTools) -> None:
+    found = await tools.look_up_rows(CONTEXT, "history", {"id": 9007199254740993})
+
+    assert found.rows[0]["id"] == "9007199254740993"
 
 
 async def test_names_are_quoted(tools: DatabaseTools) -> None:

@@ -11,11 +11,10 @@ from pydantic import Field, JsonValue
 from pydantic_ai import FunctionToolset, ModelRetry, RunContext
 from pydantic_core import to_json
 
-from standfast.context import Column, Table
-from standfast.domain import Record
-from standfast.settings import Settings
+from standfast.context import Table
+from standfast.domain import MAX_SAFE_INTEGER, Record
+from standfast.store.catalog import Catalog, Relation, read_catalog
 from standfast.store.connections import Connection, Databases, Role
-from standfast.store.sql import statements
 
 MAX_ROWS = 20
 MAX_BYTES = 16 * 1024
@@ -26,7 +25,7 @@ _READ_ONLY: tuple[LiteralString, ...] = (
     "SET TRANSACTION READ ONLY",
     "SET LOCAL statement_timeout = '5s'",  # a search through a huge table is the model's mistake, not worth more
 )
-_SQL = statements("standfast.planner", "tools.sql")
+_TEXT_TYPES = ("text", "character", "citext", "name")
 
 Scalar = str | int | float | bool | None
 Limit = Annotated[int, Field(ge=1, le=MAX_ROWS)]
@@ -46,25 +45,11 @@ class Found(Record):
     """True if more rows matched than are shown."""
 
 
-class _Relation(Record):
-    schema_name: str
-    table: Table
-    text_columns: tuple[str, ...]
-
-    @property
-    def source(self) -> sql.Composed:
-        """SELECT list and FROM clause over the readable columns."""
-        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.table.columns)
-        name = self.table.name.removeprefix(f"{self.schema_name}.")
-        return sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(self.schema_name, name))
-
-
 class DatabaseTools:
     """The tools of one worker."""
 
-    def __init__(self, databases: Databases, settings: Settings) -> None:
+    def __init__(self, databases: Databases) -> None:
         self._databases = databases
-        self._settings = settings
 
     def toolset(self) -> FunctionToolset[Scope]:
         """Return the tools; the id stands in the names of their activities."""
@@ -77,8 +62,8 @@ class DatabaseTools:
             ctx: The run.
             table: Name of the table, with or without its schema.
         """
-        async with self._reading(ctx.deps) as connection:
-            return (await self._relation(connection, ctx.deps, table)).table
+        async with self._reading(ctx.deps) as (_, catalog):
+            return catalog.table(_relation(catalog, table))
 
     async def look_up_rows(
         self, ctx: RunContext[Scope], table: str, equals: dict[str, Scalar], limit: Limit = MAX_ROWS
@@ -91,9 +76,9 @@ class DatabaseTools:
             equals: Column name -> value; all have to match. null matches rows without a value.
             limit: At most this many rows.
         """
-        async with self._reading(ctx.deps) as connection:
-            relation = await self._relation(connection, ctx.deps, table)
-            _check_columns(relation.table, equals)
+        async with self._reading(ctx.deps) as (connection, catalog):
+            relation = _relation(catalog, table)
+            _check_columns(relation, equals)
             conditions = [
                 sql.SQL("{} IS NULL" if value is None else "{} = %s").format(sql.Identifier(name))
                 for name, value in equals.items()
@@ -118,55 +103,34 @@ class DatabaseTools:
         """
         if not text.strip():
             raise ModelRetry("text is empty; say what to look for")
-        async with self._reading(ctx.deps) as connection:
-            relation = await self._relation(connection, ctx.deps, table)
-            if not relation.text_columns:
-                raise ModelRetry(f"{relation.table.name} has no text columns; use look_up_rows")
-            contains = [
-                sql.SQL("strpos(lower({}), lower(%s)) > 0").format(sql.Identifier(c)) for c in relation.text_columns
-            ]
+        async with self._reading(ctx.deps) as (connection, catalog):
+            relation = _relation(catalog, table)
+            columns = [column.name for column in relation.columns if column.type.startswith(_TEXT_TYPES)]
+            if not columns:
+                raise ModelRetry(f"{relation.full_name} has no text columns; use look_up_rows")
+            contains = [sql.SQL("strpos(lower({}), lower(%s)) > 0").format(sql.Identifier(name)) for name in columns]
             return await _find(connection, relation, sql.SQL(" OR ").join(contains), [text] * len(contains), limit)
 
     @asynccontextmanager
-    async def _reading(self, scope: Scope) -> AsyncIterator[Connection]:
-        """A read-only transaction; what the model did wrong goes back to the model."""
+    async def _reading(self, scope: Scope) -> AsyncIterator[tuple[Connection, Catalog]]:
+        """A read-only transaction and the catalog in it; what the model did wrong goes back to the model."""
         async with self._databases.target(scope.target, Role.READER) as connection:
             for statement in _READ_ONLY:
                 await connection.execute(statement)
             try:
-                yield connection
+                yield connection, await read_catalog(connection, self._databases.schemas(scope.target))
             except QueryCanceled:
                 raise ModelRetry("the search took too long; look rows up by an indexed column") from None
             except (psycopg.DataError, psycopg.ProgrammingError) as error:
                 raise ModelRetry(f"the database refused: {error.diag.message_primary}") from error
 
-    async def _relation(self, connection: Connection, scope: Scope, table: str) -> _Relation:
-        schemas = list(self._settings.target(scope.target).schemas)
-        cursor = await connection.execute(_SQL["relations"], {"schemas": schemas})
-        relations = await cursor.fetchall()
-        found = next((r for r in relations if table in (r["name"], r["full_name"])), None)
-        if found is None:
-            raise ModelRetry(
-                f"there is no table {table!r:.200}; there are: {_listed(r['full_name'] for r in relations)}"
-            )
-        cursor = await connection.execute(_SQL["columns"], found)
-        columns = await cursor.fetchall()
-        return _Relation(
-            schema_name=found["schema"],
-            table=Table(
-                name=found["full_name"],
-                comment=found["comment"],
-                primary_key=tuple(c["name"] for c in columns if c["is_key"]),
-                columns=tuple(Column.model_validate(c) for c in columns),
-            ),
-            text_columns=tuple(c["name"] for c in columns if c["is_text"]),
-        )
-
 
 async def _find(
-    connection: Connection, relation: _Relation, condition: sql.Composable, values: list[str], limit: int
+    connection: Connection, relation: Relation, condition: sql.Composable, values: list[str], limit: int
 ) -> Found:
-    query = sql.SQL("SELECT to_jsonb(r) AS row FROM ({} WHERE {} LIMIT %s) r").format(relation.source, condition)
+    query = sql.SQL("SELECT to_jsonb(r) AS row FROM (SELECT {} FROM {} WHERE {} LIMIT %s) r").format(
+        sql.SQL(", ").join(map(sql.Identifier, relation.column_names)), relation.identifier, condition
+    )
     cursor = await connection.execute(query, [*values, limit + 1])
     rows = [_shortened(record["row"]) for record in await cursor.fetchall()]
     kept = rows[:limit]
@@ -175,11 +139,19 @@ async def _find(
     return Found(rows=tuple(kept), more=len(kept) < len(rows))
 
 
-def _check_columns(table: Table, names: Iterable[str]) -> None:
-    known = [column.name for column in table.columns]
-    unknown = [name for name in names if name not in known]
+def _relation(catalog: Catalog, name: str) -> Relation:
+    for relation in catalog.relations:
+        if name in (relation.name, relation.full_name):
+            return relation
+    known = _listed(relation.full_name for relation in catalog.relations)
+    raise ModelRetry(f"there is no table {name!r:.200}; there are: {known}")
+
+
+def _check_columns(relation: Relation, names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in relation.column_names]
     if unknown:
-        raise ModelRetry(f"{table.name} has no column {unknown[0]!r:.200}; it has: {_listed(known)}")
+        known = _listed(relation.column_names)
+        raise ModelRetry(f"{relation.full_name} has no column {unknown[0]!r:.200}; it has: {known}")
 
 
 def _literal(value: str | float) -> str:
@@ -192,6 +164,8 @@ def _shortened(row: Mapping[str, Any]) -> dict[str, JsonValue]:
 
 
 def _short(value: JsonValue) -> JsonValue:
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        return str(value)  # as a plan has to write it
     text = value if isinstance(value, str) else to_json(value).decode()
     return value if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text)} characters)"
 
