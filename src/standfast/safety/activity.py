@@ -1,0 +1,64 @@
+"""The activity of step 4: validate a plan."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+from temporalio import activity
+
+from standfast.planner.playbooks import load_playbooks
+from standfast.report import SafetyReport
+from standfast.safety.constraints import read_latest
+from standfast.safety.grounding import Ground
+from standfast.safety.validation import Circumstances, assess
+from standfast.settings import Settings
+from standfast.steps import ValidateRequest
+from standfast.store.connections import Connection, Databases, Role
+
+
+class Validation:
+    """Validates plans for the targets in the settings."""
+
+    def __init__(self, databases: Databases, settings: Settings) -> None:
+        """Read the playbooks' statements.
+
+        Raises:
+            InvalidInput: a playbook file is wrong.
+        """
+        self._databases = databases
+        self._settings = settings
+        folder = settings.planner.playbooks
+        playbooks = load_playbooks(folder) if folder is not None else ()
+        self._playbook_sql = frozenset(statement.sql for p in playbooks for statement in p.statements)
+
+    @activity.defn(name="validate")
+    async def validate(self, request: ValidateRequest) -> SafetyReport:
+        """Return the safety report of the plan, by the newest constraints of its target.
+
+        Raises:
+            UnknownTarget: the settings don't name the ticket's target.
+            ServiceUnavailable: the target or the control database can't be reached.
+        """
+        ticket = request.context.ticket
+        target = self._settings.target(ticket.target)
+        async with self._databases.control() as connection:
+            constraints = await read_latest(connection, ticket.target, target.schemas)
+        circumstances = Circumstances(
+            target=ticket.target,
+            constraints=constraints,
+            ground=Ground.of(ticket, request.context),
+            now=datetime.now(UTC),
+            playbook_sql=self._playbook_sql,
+            solo=self._settings.review.solo,
+            expires_in=self._settings.review.expire_after,
+        )
+        return await assess(request.plan, circumstances, partial(self._twins, ticket.target))
+
+    @asynccontextmanager
+    async def _twins(self, target: str) -> AsyncIterator[tuple[Connection, Connection]]:
+        async with (
+            self._databases.target(target, Role.REHEARSER) as change,
+            self._databases.observer(target, Role.REHEARSER) as observer,
+        ):
+            yield change, observer

@@ -1,0 +1,67 @@
+"""What `standfast check` does: the safety report of a plan for any PostgreSQL URL, with no Temporal running."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from standfast.documents import read_json_documents, validate
+from standfast.errors import InvalidInput
+from standfast.plan import Plan
+from standfast.report import SafetyReport
+from standfast.safety.constraints import Constraints, check_against_schema, default_constraints
+from standfast.safety.grounding import Ground
+from standfast.safety.validation import Circumstances, assess
+from standfast.store.connections import Connection, open_connection
+from standfast.ticket import Ticket
+
+
+async def check(
+    plan: Plan,
+    *,
+    url: str,
+    target: str,
+    schemas: Sequence[str],
+    constraints: Constraints | None,
+    ticket: Ticket | None,
+) -> SafetyReport:
+    """Return the safety report of `plan` for the database at `url`; nothing is changed.
+
+    Without constraints the strict default ones hold; without a ticket grounding is skipped.
+
+    Raises:
+        InvalidInput: the URL is none, or the constraints name tables or columns that the database doesn't have.
+        ServiceUnavailable: the database can't be reached.
+    """
+    given = constraints or default_constraints(target, schemas)
+    path = tuple(given.schemas)
+
+    @asynccontextmanager
+    async def twins() -> AsyncIterator[tuple[Connection, Connection]]:
+        async with (
+            await open_connection(url, schemas=path, application="standfast check") as change,
+            await open_connection(url, schemas=path, application="standfast check") as observer,
+        ):
+            yield change, observer
+
+    async with await open_connection(url, schemas=path, application="standfast check") as connection:
+        await check_against_schema(connection, given, source="constraints")
+    circumstances = Circumstances(
+        target=target,
+        constraints=given,
+        ground=Ground.of(ticket, None) if ticket is not None else None,
+        now=datetime.now(UTC),
+    )
+    return await assess(plan, circumstances, twins)
+
+
+def parse_plan(text: str, *, source: str) -> Plan:
+    """Return the plan in a JSON document.
+
+    Raises:
+        InvalidInput: naming source, line, field, value and what was expected.
+    """
+    documents = list(read_json_documents(text, source=source))
+    if len(documents) != 1:
+        raise InvalidInput(f"{source}: expected one plan, got {len(documents)}")
+    ((line, document, value),) = documents
+    return validate(Plan, value, source=source, line=line, text=document)

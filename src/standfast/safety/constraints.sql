@@ -1,0 +1,23 @@
+-- columns --
+-- Tables and views of the schemas with their columns, whether or not the role may read them.
+SELECT n.nspname || '.' || c.relname AS table, array_agg(a.attname::text) AS columns
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+GROUP BY 1
+
+-- latest --
+-- The newest constraints of a target.
+SELECT version, document FROM standfast.constraints WHERE target = %(target)s ORDER BY version DESC LIMIT 1
+
+-- lock --
+-- One new version at a time.
+SELECT pg_advisory_xact_lock(hashtext('standfast.constraints'), hashtext(%(target)s))
+
+-- append --
+-- A new version; older ones stay.
+INSERT INTO standfast.constraints (target, version, document, created_by, note)
+SELECT %(target)s, coalesce(max(version), 0) + 1, %(document)s, %(created_by)s, %(note)s
+FROM standfast.constraints WHERE target = %(target)s
+RETURNING version

@@ -1,0 +1,72 @@
+"""What a rule sees, and what a rule is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from standfast.plan import Operation
+from standfast.report import Finding, RowCounts, Verdict
+from standfast.safety.constraints import Constraints
+from standfast.safety.effect import OperationEffect
+from standfast.safety.parsing import Statement, Write
+from standfast.safety.resolution import Relation, Resolution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One operation, with everything that is known about it."""
+
+    operation: Operation
+    statement: Statement
+    resolution: Resolution
+    constraints: Constraints
+    now: datetime
+
+    @property
+    def writes(self) -> list[tuple[Write, Relation]]:
+        """The writes whose table is known."""
+        found = ((write, self.resolution.relations.get(write.table)) for write in self.statement.writes)
+        return [(write, relation) for write, relation in found if relation is not None]
+
+    @property
+    def named_tables(self) -> frozenset[str]:
+        """The tables that the statement names as the ones it writes, or that stand behind a view that it names."""
+        return frozenset(table for _, relation in self.writes for table in relation.tables)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The statement's kind and those of the writes in its WITH; an upsert is an update, too."""
+        kinds = {self.statement.kind, *(write.command for write in self.statement.writes)}
+        return frozenset(kinds | ({"update"} if self.statement.replaces_rows else set()))
+
+    def counted(self, effect: OperationEffect) -> dict[str, RowCounts]:
+        """Return the rows that count: all but those that triggers write where the constraints allow it."""
+        return {
+            table: counts
+            for table, counts in effect.counts.items()
+            if table in self.named_tables or self.constraints.table(table).trigger_writes is None
+        }
+
+
+class Rule:
+    """Base of all rules. Both hooks see one operation; what they yield is shown in the report.
+
+    A finding with verdict `auto` is information only.
+    """
+
+    id: ClassVar[str]
+
+    def before(self, case: Case) -> Iterator[Finding]:
+        """Yield what the statement itself gives away, before it is rehearsed; a block here prevents the rehearsal."""
+        del case
+        yield from ()
+
+    def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
+        """Yield what its measured effect gives away."""
+        del case, effect
+        yield from ()
+
+    def finding(self, verdict: Verdict, message: str, *, mendable: bool = False, **evidence: Any) -> Finding:
+        """Return a finding of this rule."""
+        return Finding(rule=self.id, verdict=verdict, message=message, mendable=mendable, evidence=evidence)

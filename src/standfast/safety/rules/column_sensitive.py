@@ -1,0 +1,72 @@
+"""Sensitive columns: secret ones are never read, personal ones and money are a person's business."""
+
+from collections.abc import Iterable, Iterator
+
+from standfast.report import Finding, Verdict
+from standfast.safety.constraints import ColumnClass, ColumnConstraint
+from standfast.safety.effect import OperationEffect
+from standfast.safety.resolution import Relation
+from standfast.safety.rules.case import Case, Rule
+
+
+class SensitiveColumns(Rule):
+    """Goes by names, not by scopes: a name that could mean a sensitive column counts as meaning it."""
+
+    id = "column.sensitive"
+
+    def before(self, case: Case) -> Iterator[Finding]:
+        relations = self._named(case)
+        for column in case.constraints.columns:
+            touching = [relation for relation in relations if column.table in relation.tables]
+            if not touching:
+                continue
+            if column.column_class is not ColumnClass.MONEY and self._read(case, column, touching):
+                secret = column.column_class is ColumnClass.SECRET
+                yield self._judge(Verdict.BLOCK if secret else Verdict.APPROVAL, column, "is read")
+            elif column.column_class is not ColumnClass.MONEY and _means(case.statement.returned, column, touching):
+                yield self._judge(Verdict.APPROVAL, column, "is returned")
+            if self._written(case, column):
+                yield self._judge(Verdict.APPROVAL, column, "is written")
+
+    def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
+        for column in case.constraints.columns:
+            changed = any(
+                change.table == column.table and column.name in change.after
+                for change in effect.rows
+                if change.after is not None
+            )
+            if changed and not self._written(case, column):
+                yield self._judge(Verdict.APPROVAL, column, "is written")
+
+    def _named(self, case: Case) -> list[Relation]:
+        names = case.statement.reads | {write.table for write in case.statement.writes}
+        return [case.resolution.relations[name] for name in names if name in case.resolution.relations]
+
+    def _read(self, case: Case, column: ColumnConstraint, touching: list[Relation]) -> bool:
+        through_view = any(column.name in relation.behind.get(column.table, ()) for relation in touching)
+        as_function = any(function.name == column.name for function in case.statement.functions)
+        return through_view or as_function or _means(case.statement.columns, column, touching, case.statement.aliases)
+
+    def _written(self, case: Case, column: ColumnConstraint) -> bool:
+        return any(
+            column.table in relation.tables
+            and write.command in ("insert", "update", "merge")
+            and (write.columns is None or column.name in write.columns)
+            for write, relation in case.writes
+        )
+
+    def _judge(self, verdict: Verdict, column: ColumnConstraint, what: str) -> Finding:
+        name = f"{column.table}.{column.name}"
+        message = f"{column.column_class} column {name} {what}"
+        return self.finding(verdict, message, column=name, column_class=column.column_class.value)
+
+
+def _means(
+    references: set[tuple[str, ...]],
+    column: ColumnConstraint,
+    touching: list[Relation],
+    aliases: Iterable[str] = (),
+) -> bool:
+    """Tell whether a reference may mean the column: by its name, by `*`, or by the row as a whole."""
+    rows = {*aliases, *(relation.full_name.rpartition(".")[2] for relation in touching)}
+    return any(column.name in parts or parts[-1] == "*" or parts[-1] in rows for parts in references)

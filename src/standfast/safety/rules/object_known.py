@@ -1,0 +1,32 @@
+"""Statements may name what exists in the target's own schemas, and nothing of the system's or ours."""
+
+from collections.abc import Iterator
+
+from standfast.report import Finding, Verdict
+from standfast.safety.parsing import Name
+from standfast.safety.resolution import TABLES
+from standfast.safety.rules.case import Case, Rule
+
+
+class KnownObjects(Rule):
+    """Unknown relations and those of other schemas are blocked; a write through a view needs a person."""
+
+    id = "object.known"
+
+    def before(self, case: Case) -> Iterator[Finding]:
+        statement = case.statement
+        written = {write.table for write in statement.writes}
+        for name in sorted(statement.reads | written, key=str):
+            relation = case.resolution.relations.get(name)
+            if relation is None:
+                if not self._names_with_query(case, name):
+                    yield self.finding(Verdict.BLOCK, f"there is no relation {name}", mendable=True, name=str(name))
+            elif relation.schema not in case.constraints.schemas:
+                message = f"{relation.full_name} is outside the target's schemas"
+                yield self.finding(Verdict.BLOCK, message, name=relation.full_name)
+            elif name in written and relation.kind not in TABLES:
+                message = f"{relation.full_name} is no table; a write through it changes what stands behind it"
+                yield self.finding(Verdict.APPROVAL, message, name=relation.full_name)
+
+    def _names_with_query(self, case: Case, name: Name) -> bool:
+        return name.schema is None and name.name in case.statement.with_names

@@ -1,0 +1,197 @@
+"""From a plan to its safety report: parse, judge, rehearse, judge what was measured."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from standfast.plan import Operation, Plan
+from standfast.report import Finding, OperationReport, SafetyReport, Verdict
+from standfast.safety.constraints import Constraints
+from standfast.safety.effect import Effect, OperationEffect
+from standfast.safety.grounding import Ground, check_grounding
+from standfast.safety.parsing import Statement, StatementRefused, parse_statement
+from standfast.safety.protocol import OperationRefused
+from standfast.safety.rehearsal import rehearse
+from standfast.safety.resolution import resolve
+from standfast.safety.rules import RULES, Case
+from standfast.store.connections import Connection
+
+SHOWN_ROWS = 50
+"""Rows of one operation that a report shows; all are counted, judged and part of the fingerprint."""
+_NOTHING = Effect(operations=(), fingerprint=hashlib.sha256().hexdigest())
+
+Twins = AbstractAsyncContextManager[tuple[Connection, Connection]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What a plan is judged by."""
+
+    target: str
+    constraints: Constraints
+    ground: Ground | None
+    """None to skip grounding."""
+    now: datetime
+    playbook_sql: frozenset[str] = frozenset()
+    """Statements of known playbooks: their own literals are grounded."""
+    solo: bool = False
+    """True where there is one person only, who can't be a quorum."""
+    expires_in: timedelta = timedelta(days=3)
+
+
+@dataclass
+class _Judged:
+    """One operation on its way through validation."""
+
+    operation: Operation
+    statement: Statement | None = None
+    findings: list[Finding] = field(default_factory=list)
+    case: Case | None = None
+
+    @property
+    def blocked(self) -> bool:
+        return any(finding.verdict is Verdict.BLOCK for finding in self.findings)
+
+    def block(self, rule: str, message: str, *, mendable: bool) -> None:
+        self.findings.append(Finding(rule=rule, verdict=Verdict.BLOCK, message=message, mendable=mendable))
+
+
+async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], Twins]) -> SafetyReport:
+    """Return the safety report of a plan. Nothing is changed: the rehearsal is rolled back.
+
+    `twins` opens two connections to the target as the rehearser, the second one only to look.
+
+    Raises:
+        ServiceUnavailable: the target can't be reached, or its rows are locked by others.
+    """
+    findings = list(_judge_plan(plan, circumstances.constraints))
+    judged = [_parse(operation, circumstances.constraints) for operation in plan.operations]
+    effect = _NOTHING
+    if judged and not findings:
+        async with twins() as (change, observer):
+            await _judge_statements(judged, circumstances, change)
+            if not any(operation.blocked for operation in judged):
+                effect = await _rehearse(plan, judged, circumstances, change, observer)
+        for operation, measured in zip(judged, effect.operations, strict=False):
+            _judge_effect(operation, measured)
+        findings += _judge_total(judged, effect, circumstances.constraints)
+    return _report(plan, circumstances, findings, judged, effect)
+
+
+def _judge_plan(plan: Plan, constraints: Constraints) -> Iterator[Finding]:
+    if plan.declined:
+        message = plan.summary or "the agent found no way to do what the ticket asks"
+        yield Finding(rule="plan.declined", verdict=Verdict.BLOCK, message=f"{message} A person has to handle it.")
+    limit = constraints.limits.operations_per_plan
+    if len(plan.operations) > limit:
+        message = f"the plan has {len(plan.operations)} operations, at most {limit} are allowed"
+        yield Finding(rule="plan.size", verdict=Verdict.BLOCK, message=message, mendable=True)
+
+
+def _parse(operation: Operation, constraints: Constraints) -> _Judged:
+    judged = _Judged(operation)
+    try:
+        judged.statement = parse_statement(operation.sql, max_bytes=constraints.limits.statement_bytes)
+    except StatementRefused as refused:
+        judged.block(refused.rule, refused.message, mendable=refused.mendable)
+        return judged
+    numbers = judged.statement.parameters
+    if numbers != set(range(1, len(operation.params) + 1)):
+        written = ", ".join(f"${number}" for number in sorted(numbers)) or "none"
+        message = f"has {len(operation.params)} parameters, the statement uses {written}"
+        judged.block("statement.parameters", message, mendable=True)
+    return judged
+
+
+async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstances, connection: Connection) -> None:
+    resolution = await resolve(connection, [j.statement for j in judged if j.statement is not None])
+    await connection.rollback()
+    for operation in judged:
+        if operation.statement is None:
+            continue
+        operation.case = Case(
+            operation=operation.operation,
+            statement=operation.statement,
+            resolution=resolution,
+            constraints=circumstances.constraints,
+            now=circumstances.now,
+        )
+        for rule in RULES:
+            operation.findings += rule.before(operation.case)
+        if circumstances.ground is not None:
+            operation.findings += check_grounding(
+                operation.operation, operation.statement, circumstances.ground, circumstances.playbook_sql
+            )
+
+
+async def _rehearse(
+    plan: Plan, judged: Sequence[_Judged], circumstances: Circumstances, change: Connection, observer: Connection
+) -> Effect:
+    targets = [operation.case.named_tables if operation.case else frozenset() for operation in judged]
+    try:
+        return await rehearse(plan, change, observer, limits=circumstances.constraints.limits, targets=targets)
+    except OperationRefused as refused:
+        message = f"the server refuses it: {refused.message} ({refused.sqlstate})"
+        judged[refused.index].block("operation.refused", message, mendable=True)
+        return _NOTHING
+
+
+def _judge_effect(judged: _Judged, effect: OperationEffect) -> None:
+    if judged.case is not None:
+        for rule in RULES:
+            judged.findings += rule.after(judged.case, effect)
+
+
+def _judge_total(judged: Sequence[_Judged], effect: Effect, constraints: Constraints) -> Iterator[Finding]:
+    counted = (j.case.counted(e) for j, e in zip(judged, effect.operations, strict=False) if j.case is not None)
+    rows = sum(counts.total for by_table in counted for counts in by_table.values())
+    limit = constraints.limits.auto_rows_per_plan
+    if rows > limit:
+        message = f"the plan changes {rows} rows, above {limit} a person decides"
+        yield Finding(rule="rows.plan", verdict=Verdict.APPROVAL, message=message, evidence={"rows": rows})
+
+
+def _report(
+    plan: Plan,
+    circumstances: Circumstances,
+    findings: list[Finding],
+    judged: Sequence[_Judged],
+    effect: Effect,
+) -> SafetyReport:
+    effects = effect.operations or tuple(OperationEffect() for _ in judged)
+    operations = tuple(
+        OperationReport(
+            index=index,
+            verdict=Verdict.worst(finding.verdict for finding in operation.findings),
+            kind=operation.statement.kind if operation.statement else "unknown",
+            findings=tuple(operation.findings),
+            rows=measured.rows[:SHOWN_ROWS],
+            counts=dict(measured.counts),
+            truncated=measured.truncated or len(measured.rows) > SHOWN_ROWS,
+        )
+        for index, (operation, measured) in enumerate(zip(judged, effects, strict=True))
+    )
+    return SafetyReport(
+        verdict=Verdict.worst([f.verdict for f in findings] + [o.verdict for o in operations]),
+        plan_digest=plan.digest(circumstances.target),
+        fingerprint=effect.fingerprint,
+        rehearsed_at=circumstances.now,
+        operations=operations,
+        findings=tuple(findings),
+        approvals_required=_approvals(circumstances, judged, effect),
+        expires_in=circumstances.expires_in,
+    )
+
+
+def _approvals(circumstances: Circumstances, judged: Sequence[_Judged], effect: Effect) -> int:
+    quorum = circumstances.constraints.quorum
+    if circumstances.solo:
+        return 1
+    critical = any(
+        counts.deleted and operation.case is not None and table not in operation.case.named_tables
+        for operation, measured in zip(judged, effect.operations, strict=False)
+        for table, counts in measured.counts.items()
+    )
+    return max(quorum.approval, quorum.critical) if critical else quorum.approval
