@@ -73,7 +73,7 @@ class Argument(Submission):
         expected += f" from {self.minimum}" if self.minimum is not None else ""
         expected += f" to {self.maximum}" if self.maximum is not None else ""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(expected)
+            raise ValueError(expected)  # noqa: TRY004 - a wrong value, whatever its type
         try:
             number = Decimal(str(value))
         except InvalidOperation:
@@ -90,7 +90,7 @@ class Argument(Submission):
             raise ValueError(expected)
         return number
 
-    def _text(self, value: JsonValue, fits: bool, expected: str) -> str:  # noqa: FBT001 - read at the call as a fact
+    def _text(self, value: JsonValue, fits: bool, expected: str) -> str:
         if not fits or not isinstance(value, str):
             raise ValueError(expected)
         return value
