@@ -11,7 +11,7 @@ spoken, `/responses` (pydantic-ai's `openai:`) and `/chat/completions` (`openai-
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -73,8 +73,9 @@ Turn = Answer | Sequence[Calls]
 class FakeProvider:
     """Serves a script on a free port of 127.0.0.1 between `__enter__` and `__exit__`."""
 
-    def __init__(self, script: Mapping[str, Sequence[Turn]]) -> None:
+    def __init__(self, script: MutableMapping[str, Sequence[Turn]]) -> None:
         self.script = script
+        """May grow while the provider serves."""
         self.asked: Counter[str] = Counter()
         """How many requests came for each key of the script."""
         self.requests: list[dict[str, Any]] = []
