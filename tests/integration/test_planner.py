@@ -366,6 +366,16 @@ async def test_an_agent_of_ones_own_is_made_durable(shop: Settings, provider: Fa
     ]
 
 
+async def test_tools_of_ones_own_agent_may_have_the_context(shop: Settings, provider: FakeProvider) -> None:
+    async with planning_with(shop, provider, agent="tests.unit.planner.own_agents:with_context") as planning:
+        handle = await planning.start()
+        await handle.result()
+
+    history = await handle.fetch_history()
+    results = [event.activity_task_completed_event_attributes.result for event in history.events]
+    assert any(b'"result":"ana@example.com"' in payload.data for result in results for payload in result.payloads)
+
+
 async def test_a_function_of_ones_own_is_one_activity(shop: Settings, provider: FakeProvider) -> None:
     async with planning_with(shop, provider, agent="examples.own_function:plan") as planning:
         handle = await planning.start(subject={"order_id": 1042})

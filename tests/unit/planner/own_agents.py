@@ -46,6 +46,12 @@ plans_by_function = Agent[Any, Any](TestModel(), output_type=make_plan)
 durable_itself = Agent(TestModel(), name="durable_itself", output_type=Plan, capabilities=[TemporalDurability()])
 with_context = Agent(TestModel(), output_type=Plan, deps_type=Context)
 
+
+@with_context.tool
+async def requester(ctx: RunContext[Context]) -> str:
+    return ctx.deps.ticket.requester
+
+
 text = Agent(TestModel())
 reply = Agent(TestModel(), output_type=PLAN_OR_REPLY)
 text_by_function = Agent[Any, Any](TestModel(), output_type=make_text)
