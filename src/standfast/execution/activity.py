@@ -1,0 +1,98 @@
+"""The activity `execute`: the approved plan on the approved rows, once."""
+
+from functools import partial
+
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from standfast import steps
+from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.execution import ledger
+from standfast.execution.cancellation import PointOfNoReturn, whole_or_not_at_all
+from standfast.outcome import Execution
+from standfast.report import effect_sentence
+from standfast.safety.effect import Effect, apply, twin
+from standfast.safety.protocol import OperationRefused
+from standfast.steps import ExecuteRequest
+from standfast.store.connections import Databases, Role
+
+_TRIES = 3  # transactions that others got in the way of; then the activity is retried with a growing interval
+_ALL_ROWS = 1_000_000  # the ledger keeps every image that was taken
+# The server's trouble, not the plan's: it is a standby now, out of resources, too slow, or its disk fails.
+_PASSING = ("25006", "53", "57014", "58")
+
+
+class Executor:
+    """Executes as the writer role."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+
+    @activity.defn(name="execute")
+    async def execute(self, request: ExecuteRequest) -> Execution:
+        """Execute the plan and return the ledger's row about it; the recorded one if it was executed before.
+
+        A cancellation before the COMMIT leaves nothing behind; one after it changes nothing any more.
+
+        Raises:
+            ApplicationError: of type `steps.DRIFTED`: the rows are not those of the report; nothing was changed.
+            OperationRefused: the server refuses an operation; nothing was changed.
+            InvalidInput: the plan is not the one that the digest names.
+            ServiceUnavailable: the database can't be reached, was lost, or is too busy. If it was lost at the COMMIT,
+                only the ledger knows what happened: ask again.
+        """
+        digest = request.plan.digest(request.target)
+        if digest != request.plan_digest:
+            raise InvalidInput(f"the plan's digest is {digest}, the report's is {request.plan_digest}; not executed")
+        return await whole_or_not_at_all(partial(self._until_known, request))
+
+    async def _until_known(self, request: ExecuteRequest, point: PointOfNoReturn) -> Execution:
+        for _ in range(_TRIES):
+            try:
+                return await self._transaction(request, point)
+            except _InTheWay as error:
+                trouble: Exception = error
+            except ServiceUnavailable as error:
+                if not point.passed:
+                    raise
+                trouble = error  # the COMMIT may have come through: the next claim tells
+        raise ServiceUnavailable(f"target {request.target!r}: gave up after {_TRIES} transactions: {trouble}")
+
+    async def _transaction(self, request: ExecuteRequest, point: PointOfNoReturn) -> Execution:
+        async with (
+            self._databases.target(request.target, Role.WRITER) as change,
+            self._databases.observer(request.target, Role.WRITER) as observer,
+        ):
+            try:
+                await ledger.begin(change)
+                async with twin(change, observer):
+                    if not await ledger.claim(change, request, attempt=activity.info().attempt):
+                        return await ledger.read(change, request)
+                    effect = await apply(request.plan, change, observer, row_limit=_ALL_ROWS)
+                _refuse_other_rows(request, effect)
+                await ledger.record(change, request, effect)
+                execution = await ledger.read(change, request)
+                point.passed = True
+                await change.commit()
+            except (SerializationFailure, DeadlockDetected) as error:
+                raise _InTheWay(error.diag.message_primary) from error
+            except OperationRefused as error:
+                if error.sqlstate.startswith(_PASSING):
+                    raise ServiceUnavailable(f"target {request.target!r}: {error}; nothing was changed") from error
+                raise
+            return execution
+
+
+class _InTheWay(Exception):  # noqa: N818 - a reason to try again, no error
+    """Another transaction's commit, or a deadlock with it, ended this one."""
+
+
+def _refuse_other_rows(request: ExecuteRequest, effect: Effect) -> None:
+    if effect.fingerprint != request.fingerprint:
+        now = effect_sentence((dict(operation.counts) for operation in effect.operations), request.target)
+        raise ApplicationError(
+            f"the rows are not those of the report any more, nothing was changed; the plan's effect now: {now}",
+            type=steps.DRIFTED,
+            non_retryable=True,
+        )

@@ -1,0 +1,82 @@
+"""The ledger of a target: which plans were executed, with the images of the rows that they changed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from standfast.outcome import Execution
+from standfast.safety.effect import Effect
+from standfast.steps import ExecuteRequest
+from standfast.store.connections import Connection
+from standfast.store.sql import statements
+
+_SQL = statements(__package__, "ledger.sql")
+
+
+async def begin(connection: Connection) -> None:
+    """Begin the transaction that executes a plan."""
+    await connection.execute(_SQL["begin"])
+
+
+async def claim(connection: Connection, request: ExecuteRequest, *, attempt: int) -> bool:
+    """Insert the plan's ledger row; return False if the plan was executed before.
+
+    Raises:
+        psycopg.errors.SerializationFailure: it was executed while this transaction ran; a new one can read it.
+    """
+    operations = [{"sql": operation.sql, "params": operation.params} for operation in request.plan.operations]
+    row = {
+        **_key(request),
+        "target": request.target,
+        "statements": Jsonb(operations),
+        "fingerprint": request.fingerprint,
+        "approved_by": list(request.approved_by),
+        "attempt": attempt,
+    }
+    cursor = await connection.execute(_SQL["claim"], row)
+    return await cursor.fetchone() is not None
+
+
+async def record(connection: Connection, request: ExecuteRequest, effect: Effect) -> None:
+    """Insert what the plan changed."""
+    async with connection.cursor() as cursor:
+        await cursor.executemany(_SQL["record_count"], [_key(request) | count for count in _counts(effect)])
+        await cursor.executemany(_SQL["record_row"], [_key(request) | row for row in _rows(effect)])
+
+
+async def read(connection: Connection, request: ExecuteRequest) -> Execution:
+    """Return what the ledger says about an executed plan.
+
+    Raises:
+        LookupError: it was not executed.
+    """
+    row = await (await connection.execute(_SQL["read"], _key(request))).fetchone()
+    if row is None:
+        msg = f"plan {request.plan_digest} of {request.workflow_id} is not in the ledger"
+        raise LookupError(msg)
+    return Execution.model_validate(row)
+
+
+def _key(request: ExecuteRequest) -> dict[str, Any]:
+    return {"workflow_id": request.workflow_id, "plan_digest": request.plan_digest}
+
+
+def _counts(effect: Effect) -> Iterator[dict[str, Any]]:
+    for number, operation in enumerate(effect.operations):
+        for table, counts in operation.counts.items():
+            yield {"operation": number, "table": table, **counts.model_dump()}
+
+
+def _rows(effect: Effect) -> Iterator[dict[str, Any]]:
+    for number, operation in enumerate(effect.operations):
+        for position, row in enumerate(operation.rows):
+            yield {
+                "operation": number,
+                "position": position,
+                "table": row.table,
+                "key": Jsonb(row.key),
+                "before": None if row.before is None else Jsonb(row.before),
+                "after": None if row.after is None else Jsonb(row.after),
+                "via": row.via,
+            }

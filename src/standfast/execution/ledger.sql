@@ -1,0 +1,55 @@
+-- begin --
+-- One snapshot for plan and measurement. A worker that freezes loses its locks soon, so that another one can go on.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE;
+SET LOCAL statement_timeout = '15s';
+SET LOCAL lock_timeout = '3s';
+SET LOCAL idle_in_transaction_session_timeout = '5s'
+
+-- claim --
+-- The right to execute a plan. Waits for another transaction with the same claim; returns no row if that committed.
+INSERT INTO standfast.ledger (workflow_id, plan_digest, target, statements, fingerprint, approved_by, attempt)
+VALUES (
+    %(workflow_id)s, %(plan_digest)s, %(target)s, %(statements)s, %(fingerprint)s, %(approved_by)s, %(attempt)s
+)
+ON CONFLICT DO NOTHING
+RETURNING attempt
+
+-- record_count --
+-- How many rows of a table an operation changed.
+INSERT INTO standfast.ledger_count (workflow_id, plan_digest, operation, table_name, inserted, updated, deleted)
+VALUES (
+    %(workflow_id)s, %(plan_digest)s, %(operation)s, %(table)s, %(inserted)s, %(updated)s, %(deleted)s
+)
+
+-- record_row --
+-- The image of a changed row.
+INSERT INTO standfast.ledger_row
+    (workflow_id, plan_digest, operation, position, table_name, key, before, after, via)
+VALUES (
+    %(workflow_id)s, %(plan_digest)s, %(operation)s, %(position)s, %(table)s, %(key)s, %(before)s, %(after)s, %(via)s
+)
+
+-- read --
+-- An executed plan, with the counts of each operation in the plan's order.
+SELECT
+    l.plan_digest,
+    l.executed_at,
+    l.fingerprint,
+    l.approved_by,
+    ARRAY(
+        SELECT coalesce(
+            (
+                SELECT jsonb_object_agg(
+                    c.table_name,
+                    jsonb_build_object('inserted', c.inserted, 'updated', c.updated, 'deleted', c.deleted)
+                )
+                FROM standfast.ledger_count c
+                WHERE c.workflow_id = l.workflow_id AND c.plan_digest = l.plan_digest AND c.operation = o.number
+            ),
+            '{}'
+        )
+        FROM generate_series(0, jsonb_array_length(l.statements) - 1) AS o (number)
+        ORDER BY o.number
+    ) AS counts
+FROM standfast.ledger l
+WHERE l.workflow_id = %(workflow_id)s AND l.plan_digest = %(plan_digest)s

@@ -1,0 +1,449 @@
+"""Execution: the approved plan on the approved rows, exactly once, whatever happens meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from standfast import steps
+from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.execution.activity import Executor
+from standfast.outcome import Execution
+from standfast.plan import Operation, Plan
+from standfast.report import RowCounts
+from standfast.safety.effect import apply, twin
+from standfast.safety.protocol import OperationRefused
+from standfast.settings import Settings, Target
+from standfast.steps import ExecuteRequest
+from standfast.store.connections import Databases, Role
+from standfast.store.migrate import migrate_target
+from standfast.store.roles import role_name
+from tests.integration.wire import Fate, Wire
+
+PASSWORD = "only-for-tests"
+SCHEMA = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.accounts (id int PRIMARY KEY, balance int NOT NULL, owner text);
+CREATE TABLE shop.payouts (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id int UNIQUE REFERENCES shop.accounts, amount int
+);
+INSERT INTO shop.accounts SELECT n, 100, 'ana' FROM generate_series(1, 5) n;
+"""
+PLAN = Plan(
+    summary="Pay ten out of account 1",
+    operations=(
+        Operation(sql="UPDATE accounts SET balance = balance - $1 WHERE id = $2", params=(10, 1)),
+        Operation(sql="INSERT INTO payouts (account_id, amount) VALUES ($1, $2)", params=(1, 10)),
+    ),
+)
+
+
+@dataclass
+class Bank:
+    """A target with accounts, and how to look at it."""
+
+    owner_url: str
+    writer_url: str
+    name: str = "bank"
+    tickets: int = field(default=0)
+
+    @asynccontextmanager
+    async def databases(self, url: str | None = None) -> AsyncIterator[Databases]:
+        target = Target(writer=SecretStr(url or self.writer_url), schemas=("shop",))
+        async with Databases(Settings(targets={self.name: target}), application="standfast-test") as databases:
+            yield databases
+
+    async def request(self, plan: Plan = PLAN, **changes: Any) -> ExecuteRequest:
+        """A new ticket's plan, rehearsed on the rows as they are."""
+        async with self.databases() as databases:
+            async with (
+                databases.target(self.name, Role.REHEARSER) as change,
+                databases.observer(self.name, Role.REHEARSER) as observer,
+                twin(change, observer),
+            ):
+                effect = await apply(plan, change, observer, row_limit=100)
+                await change.rollback()
+        self.tickets += 1
+        fields = {
+            "workflow_id": f"ticket/bank/{self.tickets}",
+            "target": self.name,
+            "plan": plan,
+            "plan_digest": plan.digest(self.name),
+            "fingerprint": effect.fingerprint,
+            "approved_by": ("ben@example.com",),
+        }
+        return ExecuteRequest.model_validate(fields | changes)
+
+    async def execute(self, request: ExecuteRequest, url: str | None = None) -> Execution:
+        """Execute as a worker process of its own would."""
+        async with self.databases(url) as databases:
+            return await ActivityEnvironment().run(Executor(databases).execute, request)
+
+    def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.owner_url) as connection:
+            return connection.execute(statement.encode(), params).fetchall()
+
+    def balance(self, account: int = 1) -> int:
+        return int(self.query("SELECT balance FROM shop.accounts WHERE id = %s", account)[0][0])
+
+    def ledger(self, request: ExecuteRequest) -> list[tuple[Any, ...]]:
+        return self.query("SELECT attempt FROM standfast.ledger WHERE workflow_id = %s", request.workflow_id)
+
+    def reset(self) -> None:
+        with psycopg.connect(self.owner_url) as connection:
+            connection.execute("DELETE FROM shop.payouts")
+            connection.execute("UPDATE shop.accounts SET balance = 100")
+
+    async def until_blocked(self, count: int = 1) -> list[int]:
+        """Wait until `count` sessions wait for a lock, and return their process ids."""
+        async with asyncio.timeout(10):
+            while True:
+                waiting = self.query(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                if len(waiting) >= count:
+                    return [pid for (pid,) in waiting]
+                await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def locked(self, statement: str = "SELECT FROM shop.accounts WHERE id = 1 FOR UPDATE") -> AsyncIterator[Any]:
+        """Somebody else's open transaction, which is rolled back unless the test commits it."""
+        async with await psycopg.AsyncConnection.connect(self.owner_url) as connection:
+            await connection.execute(statement.encode())
+            try:
+                yield connection
+            finally:
+                await connection.rollback()
+
+    def assert_done_once(self, request: ExecuteRequest) -> None:
+        assert (self.balance(), len(self.ledger(request))) == (90, 1)
+        assert self.query("SELECT amount FROM shop.payouts") == [(10,)]
+
+    def assert_untouched(self, request: ExecuteRequest) -> None:
+        assert (self.balance(), self.ledger(request)) == (100, [])
+        assert self.query("SELECT amount FROM shop.payouts") == []
+
+
+@pytest.fixture
+async def bank(database: str) -> Bank:
+    with psycopg.connect(database) as connection:
+        connection.execute(SCHEMA.encode())
+    await migrate_target(database, "bank", ("shop",), {Role.WRITER: PASSWORD})
+    return Bank(database, make_conninfo(database, user=role_name("bank", Role.WRITER), password=PASSWORD))
+
+
+@pytest.fixture
+async def wire(bank: Bank) -> AsyncIterator[Wire]:
+    async with Wire(bank.writer_url).open() as wire:
+        yield wire
+
+
+async def test_the_change_its_ledger_row_and_its_images_are_one(bank: Bank) -> None:
+    request = await bank.request()
+    execution = await bank.execute(request)
+    bank.assert_done_once(request)
+    assert execution.counts == (
+        {"shop.accounts": RowCounts(updated=1)},
+        {"shop.payouts": RowCounts(inserted=1)},
+    )
+    assert (execution.plan_digest, execution.fingerprint) == (request.plan_digest, request.fingerprint)
+    assert execution.approved_by == ("ben@example.com",)
+    (row,) = bank.query("SELECT target, statements, fingerprint, approved_by, executed_at FROM standfast.ledger")
+    assert row == (
+        "bank",
+        [{"sql": operation.sql, "params": list(operation.params)} for operation in PLAN.operations],
+        request.fingerprint,
+        ["ben@example.com"],
+        execution.executed_at,
+    )
+    images = bank.query(
+        "SELECT operation, position, table_name, key, before, after FROM standfast.ledger_row ORDER BY 1, 2"
+    )
+    assert images[0] == (0, 0, "shop.accounts", {"id": 1}, {"balance": 100}, {"balance": 90})
+    assert images[1][:3] == (1, 0, "shop.payouts")
+    assert (images[1][4], images[1][5]["amount"]) == (None, 10)
+
+
+async def test_a_retry_gets_the_recorded_execution(bank: Bank) -> None:
+    request = await bank.request()
+    first = await bank.execute(request)
+    assert await bank.execute(request) == first
+    bank.assert_done_once(request)
+
+
+async def test_two_tickets_with_the_same_plan_are_two_executions(bank: Bank) -> None:
+    plan = Plan(operations=(Operation(sql="UPDATE accounts SET balance = balance - 1 WHERE id = 2"),))
+    await bank.execute(await bank.request(plan))
+    await bank.execute(await bank.request(plan))
+    assert bank.balance(2) == 98
+
+
+async def test_executors_at_once_execute_once(bank: Bank) -> None:
+    for _ in range(5):
+        request = await bank.request()
+        executions = await asyncio.gather(*(bank.execute(request) for _ in range(4)))
+        assert len(set(map(repr, executions))) == 1
+        bank.assert_done_once(request)
+        bank.reset()
+
+
+async def test_one_worker_executes_more_plans_at_once_than_it_has_connections(bank: Bank) -> None:
+    plan = Plan(operations=(Operation(sql="INSERT INTO accounts VALUES ($1, 0)", params=(1_000,)),))
+    request = await bank.request(plan)
+    async with bank.databases() as databases:
+        executor = Executor(databases)
+        await asyncio.gather(*(ActivityEnvironment().run(executor.execute, request) for _ in range(20)))
+    assert len(bank.ledger(request)) == 1
+
+
+async def test_a_session_killed_in_the_middle_leaves_nothing_and_the_retry_executes(bank: Bank) -> None:
+    request = await bank.request()
+    async with bank.locked():
+        running = asyncio.create_task(bank.execute(request))
+        (pid,) = await bank.until_blocked()
+        bank.query("SELECT pg_terminate_backend(%s)", pid)
+        with pytest.raises(ServiceUnavailable):
+            await running
+    bank.assert_untouched(request)
+    await bank.execute(request)
+    bank.assert_done_once(request)
+
+
+@pytest.mark.parametrize("fate", [Fate.CUT, Fate.CUT_ANSWER])
+async def test_a_connection_lost_around_the_commit_is_settled_by_the_ledger(bank: Bank, wire: Wire, fate: Fate) -> None:
+    request = await bank.request()
+    cuts = 0
+
+    async def cut_first_commit(message: bytes) -> Fate:
+        nonlocal cuts
+        if not is_commit(message) or cuts:
+            return Fate.PASS
+        cuts += 1
+        return fate
+
+    wire.watch = after_claim(cut_first_commit)
+    execution = await bank.execute(request, wire.url)
+    assert cuts == 1
+    bank.assert_done_once(request)
+    assert await bank.execute(request) == execution
+
+
+async def test_a_database_that_stays_away_after_the_commit_answers_the_retry(bank: Bank, wire: Wire) -> None:
+    request = await bank.request()
+    away = False
+
+    async def cut_from_commit_on(message: bytes) -> Fate:
+        nonlocal away
+        if away:
+            return Fate.CUT
+        away = is_commit(message)
+        return Fate.CUT_ANSWER if away else Fate.PASS
+
+    wire.watch = after_claim(cut_from_commit_on)
+    with pytest.raises(ServiceUnavailable):
+        await bank.execute(request, wire.url)
+    execution = await bank.execute(request)
+    bank.assert_done_once(request)
+    assert execution.counts[0] == {"shop.accounts": RowCounts(updated=1)}
+
+
+async def test_a_connection_cut_at_any_message_changes_all_or_nothing(bank: Bank, wire: Wire) -> None:
+    for fate in (Fate.CUT, Fate.CUT_ANSWER):
+        for number in range(await messages_of_one_execution(bank, wire)):
+            request = await bank.request()
+            wire.watch = after_claim(at_message(number, fate))
+            try:
+                execution = await bank.execute(request, wire.url)
+            except ServiceUnavailable:
+                assert (bank.balance(), len(bank.ledger(request))) in {(100, 0), (90, 1)}
+                execution = await bank.execute(request)
+            bank.assert_done_once(request)
+            assert execution == await bank.execute(request)
+            bank.reset()
+
+
+async def test_a_cancellation_in_the_middle_leaves_nothing(bank: Bank) -> None:
+    request = await bank.request()
+    async with bank.locked():
+        running = asyncio.create_task(bank.execute(request))
+        await bank.until_blocked()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert bank.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [(0,)]
+    bank.assert_untouched(request)
+
+
+async def test_a_cancellation_during_the_commit_comes_too_late(bank: Bank, wire: Wire) -> None:
+    request = await bank.request()
+    committing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_commit(message: bytes) -> Fate:
+        if is_commit(message):
+            committing.set()
+            await go_on.wait()
+        return Fate.PASS
+
+    async with bank.databases(wire.url) as databases:
+        wire.watch = after_claim(hold_commit)
+        running = asyncio.create_task(ActivityEnvironment().run(Executor(databases).execute, request))
+        await committing.wait()
+        for _ in range(3):
+            running.cancel()
+            await asyncio.sleep(0)
+        go_on.set()
+        execution = await running
+    bank.assert_done_once(request)
+    assert await bank.execute(request) == execution
+
+
+async def test_a_cancellation_at_any_message_is_all_or_nothing_and_known(bank: Bank, wire: Wire) -> None:
+    outcomes: set[str] = set()
+    for number in range(await messages_of_one_execution(bank, wire)):
+        request = await bank.request()
+        async with bank.databases(wire.url) as databases:
+            running = asyncio.create_task(ActivityEnvironment().run(Executor(databases).execute, request))
+            wire.watch = after_claim(at_message(number, Fate.PASS, running.cancel))
+            try:
+                await running
+            except asyncio.CancelledError:
+                outcomes.add("nothing")
+                bank.assert_untouched(request)
+            else:
+                outcomes.add("all")
+                bank.assert_done_once(request)
+        bank.reset()
+    assert outcomes == {"all", "nothing"}
+
+
+async def test_rows_that_moved_on_are_refused(bank: Bank) -> None:
+    request = await bank.request()
+    bank.query("UPDATE shop.accounts SET owner = 'eve' WHERE id = 1 RETURNING id")
+    with pytest.raises(ApplicationError, match="nothing was changed.*Updates 1 row in shop.accounts") as caught:
+        await bank.execute(request)
+    assert (caught.value.type, caught.value.non_retryable) == (steps.DRIFTED, True)
+    bank.assert_untouched(request)
+
+
+async def test_rows_that_move_on_while_the_plan_runs_are_refused(bank: Bank) -> None:
+    request = await bank.request()
+    async with bank.locked("UPDATE shop.accounts SET balance = 500 WHERE id = 1") as other:
+        running = asyncio.create_task(bank.execute(request))
+        await bank.until_blocked()
+        await other.commit()
+        with pytest.raises(ApplicationError) as caught:
+            await running
+    assert caught.value.type == steps.DRIFTED
+    assert (bank.balance(), bank.ledger(request)) == (500, [])
+
+
+async def test_other_rows_may_move_on(bank: Bank) -> None:
+    request = await bank.request()
+    bank.query("UPDATE shop.accounts SET balance = 7 WHERE id = 2 RETURNING id")
+    await bank.execute(request)
+    bank.assert_done_once(request)
+
+
+async def test_a_deadlock_is_tried_again(bank: Bank) -> None:
+    plan = Plan(
+        operations=(
+            Operation(sql="UPDATE accounts SET balance = balance - 1 WHERE id = 1"),
+            Operation(sql="UPDATE accounts SET balance = balance - 1 WHERE id = 2"),
+        )
+    )
+    request = await bank.request(plan)
+    async with bank.locked("SET deadlock_timeout = '1min'") as other:  # the server picks the other one as its victim
+        await other.execute("SELECT FROM shop.accounts WHERE id = 2 FOR UPDATE")
+        running = asyncio.create_task(bank.execute(request))
+        await bank.until_blocked()
+        await other.execute("SELECT FROM shop.accounts WHERE id = 1 FOR UPDATE")
+        await other.rollback()
+        await running
+    assert (bank.balance(1), bank.balance(2), len(bank.ledger(request))) == (99, 99, 1)
+
+
+async def test_a_lock_that_is_held_too_long_is_the_services_trouble(bank: Bank) -> None:
+    request = await bank.request()
+    async with bank.locked():
+        with pytest.raises(ServiceUnavailable, match="lock timeout"):
+            await bank.execute(request)
+    bank.assert_untouched(request)
+
+
+async def test_an_operation_that_the_server_refuses_undoes_the_others(bank: Bank) -> None:
+    request = await bank.request()
+    bank.query("INSERT INTO shop.payouts (account_id, amount) VALUES (1, 5) RETURNING id")
+    with pytest.raises(OperationRefused, match=r"operation 1: duplicate key value .*\(23505\)"):
+        await bank.execute(request)
+    assert (bank.balance(), bank.ledger(request)) == (100, [])
+
+
+async def test_another_plan_than_the_approved_one_is_refused(bank: Bank) -> None:
+    request = await bank.request()
+    other = Plan(operations=(Operation(sql="UPDATE accounts SET balance = 0"),))
+    with pytest.raises(InvalidInput, match="digest"):
+        await bank.execute(request.model_copy(update={"plan": other}))
+    bank.assert_untouched(request)
+
+
+async def test_several_statements_in_one_operation_are_refused(bank: Bank) -> None:
+    plan = Plan(operations=(Operation(sql="UPDATE accounts SET balance = 0; DELETE FROM payouts"),))
+    request = (await bank.request()).model_copy(update={"plan": plan, "plan_digest": plan.digest("bank")})
+    with pytest.raises(OperationRefused, match="multiple commands"):
+        await bank.execute(request)
+    bank.assert_untouched(request)
+
+
+def is_commit(message: bytes) -> bool:
+    return message.startswith(b"Q") and b"COMMIT" in message
+
+
+def after_claim(watch: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Watch from the ledger row on."""
+    claimed = False
+
+    async def decide(message: bytes) -> Fate:
+        nonlocal claimed
+        claimed = claimed or b"INSERT INTO standfast.ledger " in message
+        fate: Fate = await watch(message) if claimed else Fate.PASS
+        return fate
+
+    return decide
+
+
+def at_message(number: int, fate: Fate, then: Callable[[], object] = lambda: None) -> Callable[[bytes], Any]:
+    seen = -1
+
+    async def decide(message: bytes) -> Fate:
+        nonlocal seen
+        del message
+        seen += 1
+        if seen != number:
+            return Fate.PASS
+        then()
+        return fate
+
+    return decide
+
+
+async def messages_of_one_execution(bank: Bank, wire: Wire) -> int:
+    count = 0
+
+    async def counting(message: bytes) -> Fate:
+        nonlocal count
+        del message
+        count += 1
+        return Fate.PASS
+
+    wire.watch = after_claim(counting)
+    await bank.execute(await bank.request(), wire.url)
+    bank.reset()
+    return count
