@@ -106,7 +106,7 @@ class Supervisor:
         self._groups: list[dict[_Keeper, asyncio.Task[None]]] = []
 
     async def __aenter__(self) -> Self:
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self
 
     async def __aexit__(
@@ -134,7 +134,7 @@ class Supervisor:
                 tasks = self._groups[-1].values()
                 for task in tasks:
                     task.cancel()
-                await asyncio.wait(tasks)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 self._groups.pop()
         finally:
             for keeper, task in self._tasks():

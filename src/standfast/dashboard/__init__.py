@@ -1,0 +1,1 @@
+"""The approver's page: server-rendered, made live by a small module of our own."""

@@ -1,0 +1,27 @@
+-- add_link --
+-- A one-time login link.
+INSERT INTO standfast.login_link (token_hash, expires_at) VALUES (%(hash)s, now() + %(lasts)s)
+
+-- use_link --
+-- Only one of several who use the same link at once gets a row back.
+UPDATE standfast.login_link SET used_at = now()
+WHERE token_hash = %(hash)s AND used_at IS NULL AND expires_at > now()
+RETURNING used_at
+
+-- used_at --
+-- Why a link was not accepted: used at this time, or NULL if it has expired.
+SELECT used_at FROM standfast.login_link WHERE token_hash = %(hash)s
+
+-- open --
+-- A new session.
+INSERT INTO standfast.session (token_hash, user_name, mode, expires_at)
+VALUES (%(hash)s, %(user_name)s, %(mode)s, now() + %(lasts)s)
+
+-- find --
+-- The session of a cookie, if it is still good.
+SELECT user_name, mode FROM standfast.session
+WHERE token_hash = %(hash)s AND revoked_at IS NULL AND expires_at > now()
+
+-- revoke --
+-- Logging out ends the session for good.
+UPDATE standfast.session SET revoked_at = now() WHERE token_hash = %(hash)s AND revoked_at IS NULL

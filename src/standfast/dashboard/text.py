@@ -1,0 +1,80 @@
+"""Text of others, made safe to read: what would be invisible or would reorder its surroundings is shown by name."""
+
+import json
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from markupsafe import Markup, escape
+
+SHOWN_CHARACTERS = 400
+"""A value longer than this is folded; nothing is left out."""
+
+_SUSPECTS = re.compile(r"([^\x20-\x7e\n\t])\1*")
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+# Letters and marks that have no ink: fillers, joiners, variation selectors.
+_INKLESS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def visible(text: str) -> Markup:
+    """Return `text` as HTML in which every character can be seen; runs of one hidden character are counted.
+
+    >>> visible("a\\u202eb")
+    Markup('a<span class="codepoint" title="RIGHT-TO-LEFT OVERRIDE">U+202E</span>b')
+    """
+    parts: list[str] = []
+    end = 0
+    for run in _SUSPECTS.finditer(text):
+        if _is_hidden(run[1]):
+            parts += [escape(text[end : run.start()]), _named(run[1], len(run[0]))]
+            end = run.end()
+    return Markup("").join([*parts, escape(text[end:])])
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES or bool(_INKLESS.match(character))
+
+
+def _named(character: str, times: int) -> Markup:
+    name = unicodedata.name(character, "control character")
+    count = f" ×{times}" if times > 1 else ""
+    return Markup('<span class="codepoint" title="{}">U+{:04X}{}</span>').format(name, ord(character), count)
+
+
+def printed(value: Any) -> Any:
+    """Make `visible` what a template prints, so that no text of others can be forgotten; attributes use `|e`."""
+    return visible(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def json_value(value: Any) -> Markup:
+    """Return a JSON value as HTML: NULL, an empty string and text that looks like them stay apart."""
+    if value is None:
+        return Markup('<span class="nothing">NULL</span>')
+    if value == "":
+        return Markup('<span class="nothing">empty text</span>')
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text) <= SHOWN_CHARACTERS:
+        return visible(text)
+    return Markup('<details class="long"><summary>{}… <b>all {:,} characters</b></summary>{}</details>').format(
+        visible(text[:SHOWN_CHARACTERS]), len(text), visible(text)
+    )
+
+
+def parameter(value: Any) -> Markup:
+    """Return a statement's parameter as the JSON that it is, quotes included."""
+    return visible(json.dumps(value, ensure_ascii=False))
+
+
+def moment(at: datetime) -> str:
+    """Return a time for people, in UTC: `23 Nov 2026, 03:12:09 UTC`."""
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"
+
+
+def age(at: datetime, now: datetime) -> str:
+    """Return the time between `at` and `now`, rounded down: `12 s`, `3 min`, `5 h`, `9 d`. live.js counts on."""
+    passed = max(now - at, timedelta())
+    units = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
+    return next((f"{passed // size} {unit}" for unit, size in units if passed >= size), f"{passed.seconds} s")

@@ -1,0 +1,200 @@
+"""The whole set-up on one machine, as `standfast up` runs it: services, databases, workers and the dashboard."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, SecretStr
+
+from standfast import cluster
+from standfast.errors import InvalidInput
+from standfast.local import configuration, readiness, sample
+from standfast.local.configuration import Document
+from standfast.local.home import Home, Secrets
+from standfast.local.postgres import Postgres
+from standfast.local.supervisor import Event, Service, Status, Supervisor
+from standfast.local.temporal import NAMESPACE, TemporalServer
+from standfast.settings import Control, Settings, Temporal
+from standfast.steps import Pool
+from standfast.store.migrate import migrate_control
+from standfast.store.roles import CONTROL_ROLE
+
+Section = TypeVar("Section", bound=BaseModel)
+
+_CONTROL_DATABASE = "standfast"
+_KEY_ID = "local"
+# What a process may know of our environment. All else stays out, since it may hold credentials; only the llm pool gets
+# everything, for a provider's key may have any name.
+_INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
+_STOP_GRACE = timedelta(seconds=35)  # longer than any pool takes to finish its activities, see standfast.worker
+
+
+class Stack:
+    """Starts everything on `async with`, keeps it running, and stops it in order, leaving no process behind.
+
+    `settings` are those that people chose (`load_settings(local=False)`): the model, the agent, targets of their own
+    instead of the sample shop. `on_event` is told what happens to the services.
+
+    Raises, on entering:
+        InvalidInput: the home folder is in use or damaged, or the settings don't fit a local set-up.
+        ServiceUnavailable: a service can't come up; the message has the last lines of its log.
+    """
+
+    def __init__(self, settings: Settings, *, home: Path, on_event: Callable[[Event], None]) -> None:
+        self._chosen = settings
+        self._home = Home(home)
+        self._on_event = on_event
+        self._supervisor = Supervisor(self._home.folder / "logs", self._noted)
+        self._resources = AsyncExitStack()
+        self.settings = settings
+        """What people chose, completed with the addresses and credentials of this set-up."""
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as resources:
+            await self._start(resources)
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resources.aclose()
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Keep everything running until `stop` is set."""
+        await stop.wait()
+
+    def status(self) -> tuple[Status, ...]:
+        """Return all services with their process ids, in the order of their start."""
+        return self._supervisor.status()
+
+    @property
+    def dashboard_url(self) -> str:
+        """Address of the dashboard."""
+        return f"http://{self.settings.dashboard.host}:{self.settings.dashboard.port}"
+
+    async def _start(self, resources: AsyncExitStack) -> None:
+        if self._chosen.temporal.model_fields_set:
+            named = ", ".join(f"temporal.{name}" for name in sorted(self._chosen.temporal.model_fields_set))
+            raise InvalidInput(
+                f"the settings name a Temporal server ({named}), but `standfast up` brings its own; remove them, "
+                "or start `standfast worker` and `standfast dashboard` for that server"
+            )
+        resources.enter_context(self._home.lock())
+        kept = self._home.secrets()
+        ports = self._home.ports("postgres", "temporal", "temporal-ui", "model-server", "dashboard")
+        postgres = Postgres(self._home.folder / "postgres", port=ports["postgres"])
+        temporal = TemporalServer(self._home.folder / "temporal", port=ports["temporal"], ui_port=ports["temporal-ui"])
+        await postgres.prepare()
+        self.settings = self._completed(kept, ports, postgres, temporal)
+        await resources.enter_async_context(self._supervisor)
+        await self._supervisor.start(postgres.service(), temporal.service())
+        await self._prepare_databases(postgres, kept)
+        self._home.write("local.toml", configuration.to_toml(configuration.operator(self.settings)))
+        await self._supervisor.start(*await self._processes())
+
+    def _completed(
+        self, kept: Secrets, ports: Mapping[str, int], postgres: Postgres, temporal: TemporalServer
+    ) -> Settings:
+        """Fill in what people left open."""
+        chosen = self._chosen
+        control = SecretStr(postgres.url(_CONTROL_DATABASE, user=CONTROL_ROLE, password=kept.control))
+        model_server = f"http://127.0.0.1:{ports['model-server']}/v1"
+        filled: Document = {
+            "home": self._home.folder,
+            "control": chosen.control if chosen.control.url else Control(url=control),
+            "temporal": Temporal(
+                address=temporal.address, namespace=NAMESPACE, ui=temporal.ui, environment_configuration=False
+            ),
+            "planner": _defaults(chosen.planner, local_url=model_server),
+            "review": _defaults(chosen.review, solo=True),
+            "dashboard": _defaults(chosen.dashboard, port=ports["dashboard"]),
+        }
+        if chosen.review.signing_key is None:
+            keys = {
+                "signing_key": SecretStr(kept.signing_key),
+                "signing_key_id": _KEY_ID,
+                "public_keys": {**chosen.review.public_keys, _KEY_ID: kept.public_key},
+            }
+            filled["review"] = filled["review"].model_copy(update=keys)
+        if not chosen.targets:
+            filled["targets"] = {sample.TARGET: sample.target(postgres, kept)}
+            filled["default_target"] = sample.TARGET
+            filled["planner"] = _defaults(filled["planner"], playbooks=sample.PLAYBOOKS)
+        return chosen.model_copy(update=filled)
+
+    async def _prepare_databases(self, postgres: Postgres, kept: Secrets) -> None:
+        if self._chosen.control.url is None:
+            await postgres.create_database(_CONTROL_DATABASE)
+            await migrate_control(postgres.url(_CONTROL_DATABASE), password=kept.control)
+        if not self._chosen.targets:
+            await sample.prepare(postgres, kept, self.settings)
+
+    async def _processes(self) -> list[Service]:
+        client = await cluster.connect(self.settings)
+        services = [
+            self._process(
+                f"worker-{pool}",
+                ("worker", "--pool", pool),
+                configuration.pool(self.settings, pool),
+                readiness.polls(client, pool),
+                whole_environment=pool is Pool.LLM,
+            )
+            for pool in Pool
+        ]
+        planner = self.settings.planner
+        if (
+            planner.model == "local"
+            and planner.agent is None
+            and "local_url" not in self._chosen.planner.model_fields_set
+        ):
+            ready = readiness.answers(f"{planner.local_url}/models")
+            document = configuration.model_server(self.settings)
+            services.insert(0, self._process("model-server", ("model-server",), document, ready))
+        ready = readiness.answers(f"{self.dashboard_url}/healthz")
+        services.append(self._process("dashboard", ("dashboard",), configuration.dashboard(self.settings), ready))
+        return services
+
+    def _process(
+        self,
+        name: str,
+        command: tuple[str, ...],
+        document: Document,
+        ready: readiness.Ready,
+        *,
+        whole_environment: bool = False,
+    ) -> Service:
+        """Return a process of ours, with a settings file of its own."""
+        file = self._home.write(f"config/{name.removeprefix('worker-')}.toml", configuration.to_toml(document))
+        inherited = {
+            variable: value
+            for variable, value in os.environ.items()
+            if (whole_environment and not variable.startswith("STANDFAST_")) or variable in _INHERITED
+        }
+        return Service(
+            name=name,
+            # -P: a file of the working directory must not pass for a module of ours or of Python's.
+            argv=(sys.executable, "-P", "-m", "standfast.cli", "--config", str(file), *command),
+            environment={**inherited, "STANDFAST_HOME": str(self._home.folder)},
+            folder=Path.cwd(),
+            ready=ready,
+            stop_grace=_STOP_GRACE,
+        )
+
+    def _noted(self, event: Event) -> None:
+        """Pass the event on, and keep the process ids in the home folder for those who look from outside."""
+        self._home.write("services.json", json.dumps([asdict(status) for status in self.status()], indent=2))
+        self._on_event(event)
+
+
+def _defaults(section: Section, **values: Any) -> Section:
+    """Return the section with `values` for what people left open."""
+    return section.model_copy(update={k: v for k, v in values.items() if k not in section.model_fields_set})

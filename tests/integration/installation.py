@@ -1,0 +1,137 @@
+"""A whole installation in this process: real Temporal, real PostgreSQL with a small shop, a worker per pool."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from standfast import cluster, worker
+from standfast.client import Standfast
+from standfast.decision import DecisionRecord, DecisionVerdict, Mode
+from standfast.outcome import State
+from standfast.settings import Settings
+from standfast.signing import new_key_pair
+from standfast.steps import Pool
+from standfast.store.connections import Databases, Role
+from standfast.store.migrate import migrate_control, migrate_target
+from standfast.store.roles import role_name
+from standfast.ticket import Ticket
+from standfast.view import TicketView
+
+PASSWORD = "only-for-tests"
+SCHEMA = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (id integer PRIMARY KEY, status text NOT NULL, total numeric(10,2) NOT NULL);
+CREATE TABLE shop.refunds (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    order_id integer NOT NULL UNIQUE REFERENCES shop.orders,
+    amount numeric(10,2) NOT NULL
+);
+INSERT INTO shop.orders SELECT n, 'paid', n FROM generate_series(1000, 1099) n;
+"""
+CONSTRAINTS = """
+version: 1
+target: shop
+schemas: [shop]
+tables_default: approval
+statements: {auto: [select, insert, update], approval: [delete]}
+tables:
+  - {name: shop.orders, writes: auto}
+"""
+
+
+@dataclass
+class Installation:
+    """What a test needs of it."""
+
+    settings: Settings
+    client: Standfast
+    owner_url: str
+    """Superuser's URL of the shop's database, to look at what really happened."""
+
+    async def submit(self, plan: dict[str, Any], **changes: Any) -> str:
+        """Submit a ticket whose plan the scripted agent answers, and return the workflow id."""
+        fields: dict[str, Any] = {
+            "id": f"T-{uuid4().hex[:12]}",
+            "body": "please",
+            "requester": "ana@example.com",
+            "target": "shop",
+            "metadata": {"plan": plan},
+        }
+        return (await self.client.submit(Ticket.model_validate(fields | changes))).workflow_id
+
+    async def until(self, workflow_id: str, condition: Callable[[TicketView], bool]) -> TicketView:
+        """Follow the ticket until `condition` holds."""
+        async for view in self.client.watch(workflow_id):
+            if condition(view):
+                return view
+        msg = f"{workflow_id} ended before the condition held"
+        raise AssertionError(msg)
+
+    async def until_waiting(self, workflow_id: str) -> TicketView:
+        return await self.until(workflow_id, lambda view: view.state is State.WAITING)
+
+    async def decide(
+        self, view: TicketView, verdict: DecisionVerdict, *, by: str = "ben@example.com", comment: str = "", **seen: str
+    ) -> DecisionRecord:
+        """Decide on what `view` shows."""
+        assert view.report is not None
+        shown = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint} | seen
+        return await self.client.decide(
+            view.workflow_id, verdict=verdict, by=by, mode=Mode.CLI, comment=comment, **shown
+        )
+
+    def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        """Ask the shop's database as its owner."""
+        with psycopg.connect(self.owner_url) as connection:
+            return connection.execute(statement.encode(), params).fetchall()
+
+    def ledger(self, workflow_id: str) -> list[tuple[Any, ...]]:
+        """Return the ledger rows of a ticket."""
+        return self.query("SELECT plan_digest FROM standfast.ledger WHERE workflow_id = %s", workflow_id)
+
+
+def with_user(url: str, user: str) -> str:
+    return make_conninfo(url, user=user, password=PASSWORD)
+
+
+async def prepare(postgres_url: str, temporal_address: str, database: str, **changes: Any) -> tuple[Settings, str]:
+    """Create a control and a target database with a small shop, and return settings for them."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for name in (database, f"{database}_control"):
+            connection.execute(f"CREATE DATABASE {name}".encode())
+    owner, control = (make_conninfo(postgres_url, dbname=name) for name in (database, f"{database}_control"))
+    with psycopg.connect(owner) as connection:
+        connection.execute(SCHEMA.encode())
+    await migrate_control(control, password=PASSWORD)
+    await migrate_target(owner, "shop", ("shop",), dict.fromkeys(Role, PASSWORD))
+    private, public = new_key_pair()
+    target = {role.value: with_user(owner, role_name("shop", role)) for role in Role} | {"schemas": ["shop"]}
+    values: dict[str, Any] = {
+        "targets": {"shop": target},
+        "control": {"url": with_user(control, "standfast_control")},
+        "temporal": {"address": temporal_address},
+        "planner": {"agent": "tests.integration.scripted_planner:plan"},
+        "review": {"signing_key": private, "public_keys": {"default": public}},
+    }
+    return Settings(**(values | changes)), owner
+
+
+@asynccontextmanager
+async def serving(settings: Settings, *pools: Pool) -> AsyncIterator[None]:
+    """Serve `pools` in this process."""
+    async with AsyncExitStack() as stack:
+        databases = await stack.enter_async_context(Databases(settings, application="standfast-test"))
+        for pool in pools:
+            served = worker.registrations(pool, settings, databases)
+            client = await cluster.connect(settings, plugins=served.plugins)
+            await stack.enter_async_context(worker.build(pool, client, served))
+        yield
+
+
+def database_name(url: str) -> str:
+    return str(conninfo_to_dict(url)["dbname"])

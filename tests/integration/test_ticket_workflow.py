@@ -1,0 +1,285 @@
+"""A ticket in, a safe database change out; and whatever people say meanwhile gets an exact answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+
+from standfast import cluster
+from standfast.client import Standfast
+from standfast.decision import DecisionVerdict, Mode, Refusal
+from standfast.errors import DecisionRefused, TicketConflict, UnknownTarget, UnknownTicket
+from standfast.outcome import State
+from standfast.report import Verdict
+from standfast.settings import Settings
+from standfast.steps import Pool
+from standfast.store.connections import Databases
+from standfast.ticket import Ticket
+from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+
+APPROVE, REJECT, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REJECT, DecisionVerdict.REVISE
+
+
+def set_status(order: int, status: str = "please") -> dict[str, Any]:
+    """A plan that runs by itself: one row, all values from the ticket."""
+    sql = "UPDATE shop.orders SET status = $1 WHERE id = $2"
+    return {"operations": [{"sql": sql, "params": [status, order], "expect_rows": 1}]}
+
+
+def refund(order: int) -> dict[str, Any]:
+    """A plan that needs a person: nothing allows writes to refunds."""
+    sql = "INSERT INTO shop.refunds (order_id, amount) SELECT id, total FROM shop.orders WHERE id = $1"
+    return {"operations": [{"sql": sql, "params": [order]}]}
+
+
+def about(order: int) -> dict[str, Any]:
+    return {"subject": {"order_id": order}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
+    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
+    await import_constraints(settings)
+    async with serving(settings, *Pool), Standfast.connect(settings) as client:
+        yield Installation(settings, client, owner)
+
+
+async def import_constraints(settings: Settings) -> None:
+    from standfast.safety.constraints import append, parse_constraints  # noqa: PLC0415
+
+    async with Databases(settings, application="test") as databases, databases.control() as connection:
+        await append(connection, parse_constraints(CONSTRAINTS, source="test"), created_by="test")
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_clean_plan_runs_by_itself(installation: Installation) -> None:
+    workflow_id = await installation.submit(set_status(1000), **about(1000))
+    outcome = await installation.client.wait(workflow_id)
+    assert outcome.state is State.DONE
+    assert outcome.reason == "Updates 1 row in shop.orders, deletes nothing, in shop."
+    assert installation.query("SELECT status FROM shop.orders WHERE id = 1000") == [("please",)]
+    assert len(installation.ledger(workflow_id)) == 1
+
+
+async def test_an_empty_plan_ends_done_with_nothing_in_the_ledger(installation: Installation) -> None:
+    workflow_id = await installation.submit({"summary": "It is on its way.", "operations": []})
+    outcome = await installation.client.wait(workflow_id)
+    assert (outcome.state, outcome.execution) == (State.DONE, None)
+    assert "It is on its way." in outcome.reason
+    assert installation.ledger(workflow_id) == []
+
+
+async def test_a_risky_plan_waits_and_changes_nothing_before_it_is_approved(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1001), **about(1001))
+    view = await installation.until_waiting(workflow_id)
+    assert view.report is not None
+    assert view.report.verdict is Verdict.APPROVAL
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1001") == [(0,)]
+    record = await installation.decide(view, APPROVE)
+    assert (record.by, record.mode, record.refused) == ("ben@example.com", Mode.CLI, None)
+    outcome = await installation.client.wait(workflow_id)
+    assert outcome.state is State.DONE
+    assert outcome.execution is not None
+    assert outcome.execution.approved_by == ("ben@example.com",)
+    assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1001") == [(1001,)]
+
+
+async def test_a_forbidden_plan_is_blocked(installation: Installation) -> None:
+    workflow_id = await installation.submit({"operations": [{"sql": "TRUNCATE shop.orders CASCADE"}]})
+    outcome = await installation.client.wait(workflow_id)
+    assert outcome.state is State.BLOCKED
+    assert installation.query("SELECT count(*) FROM shop.orders") == [(100,)]
+
+
+async def test_a_rejected_plan_changes_nothing(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1002), **about(1002))
+    view = await installation.until_waiting(workflow_id)
+    await installation.decide(view, REJECT, comment="paid twice already")
+    outcome = await installation.client.wait(workflow_id)
+    assert outcome.state is State.REJECTED
+    assert outcome.reason == "Rejected by ben@example.com: paid twice already"
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1002") == [(0,)]
+
+
+async def test_asking_for_changes_makes_a_new_plan(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1003), **about(1003))
+    view = await installation.until_waiting(workflow_id)
+    await installation.decide(view, REVISE, comment="use another amount")
+    again = await installation.until(workflow_id, lambda v: v.state is State.WAITING and v.plan_number == 2)
+    await installation.decide(again, REJECT, comment="no")
+    assert (await installation.client.wait(workflow_id)).state is State.REJECTED
+
+
+async def test_rows_that_moved_on_after_approval_are_rehearsed_and_asked_about_again(
+    installation: Installation,
+) -> None:
+    sql = "UPDATE shop.orders SET total = $1 WHERE id = $2"
+    plan = {"operations": [{"sql": sql, "params": [77, 1004]}]}  # 77 is nowhere in the ticket: not grounded
+    workflow_id = await installation.submit(plan, **about(1004))
+    view = await installation.until_waiting(workflow_id)
+    installation.query("UPDATE shop.orders SET total = 5 WHERE id = 1004 RETURNING 1")
+    await installation.decide(view, APPROVE)
+    assert view.report is not None
+    seen = view.report.fingerprint
+    again = await installation.until(
+        workflow_id,
+        lambda v: v.state is State.WAITING and v.report is not None and v.report.fingerprint != seen,
+    )
+    assert installation.query("SELECT total FROM shop.orders WHERE id = 1004") == [(5,)]
+    assert again.approvals == ()
+    await installation.decide(again, APPROVE)
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    assert installation.query("SELECT total FROM shop.orders WHERE id = 1004") == [(77,)]
+
+
+async def test_an_approval_of_something_else_is_refused_and_changes_nothing(installation: Installation) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1005), **about(1005)))
+    for seen, reason in (
+        ({"plan_digest": "0" * 64}, Refusal.STALE_PLAN),
+        ({"fingerprint": "0" * 64}, Refusal.STALE_ROWS),
+    ):
+        with pytest.raises(DecisionRefused) as refused:
+            await installation.decide(view, APPROVE, **seen)
+        assert refused.value.reason == reason
+    now = await installation.client.view(view.workflow_id)
+    assert now.state is State.WAITING
+    assert [record.refused for record in now.decisions] == [Refusal.STALE_PLAN, Refusal.STALE_ROWS]
+
+
+async def test_the_requester_may_not_approve(installation: Installation) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1006), **about(1006)))
+    with pytest.raises(DecisionRefused) as refused:
+        await installation.decide(view, APPROVE, by="ana@example.com")
+    assert refused.value.reason == Refusal.OWN_TICKET
+
+
+async def test_an_unsigned_decision_changes_nothing_by_update_or_signal(
+    installation: Installation, temporal: Client
+) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1007), **about(1007)))
+    assert view.report is not None
+    forged = {
+        "verdict": "approve",
+        "plan_digest": view.report.plan_digest,
+        "fingerprint": view.report.fingerprint,
+        "by": "ben@example.com",
+    }
+    handle = temporal.get_workflow_handle(view.workflow_id)
+    await handle.signal("decide", forged)
+    now = await installation.until(view.workflow_id, lambda v: len(v.decisions) == 1)
+    assert (now.state, now.decisions[0].refused) == (State.WAITING, Refusal.UNSIGNED)
+
+
+async def test_a_decision_that_is_no_decision_changes_nothing(installation: Installation, temporal: Client) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1008), **about(1008)))
+    await temporal.get_workflow_handle(view.workflow_id).signal("decide", {"verdict": "approve!"})
+    record = await installation.decide(view, REJECT, comment="still alive")
+    assert record.refused is None
+
+
+async def test_every_decision_and_refusal_is_on_the_audit_chain(installation: Installation) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1009), **about(1009)))
+    with pytest.raises(DecisionRefused):
+        await installation.decide(view, APPROVE, by="ana@example.com")
+    await installation.decide(view, APPROVE)
+    async with Databases(installation.settings, application="test") as databases, databases.control() as connection:
+        cursor = await connection.execute(
+            "SELECT kind, actor FROM standfast.audit WHERE workflow_id = %s ORDER BY sequence", (view.workflow_id,)
+        )
+        rows = [(row["kind"], row["actor"]) for row in await cursor.fetchall()]
+    assert rows == [("decision.refused", "ana@example.com"), ("decision", "ben@example.com")]
+
+
+async def test_of_two_who_decide_at_once_one_counts_and_the_other_learns_who_was_first(
+    installation: Installation,
+) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1010), **about(1010)))
+    answers = await asyncio.gather(
+        installation.decide(view, APPROVE, by="ben@example.com"),
+        installation.decide(view, REJECT, by="cy@example.com", comment="no"),
+        return_exceptions=True,
+    )
+    (loser,) = [answer for answer in answers if isinstance(answer, DecisionRefused)]
+    (winner,) = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert loser.reason == Refusal.NOT_WAITING
+    assert winner.by in str(loser) or "has ended already" in str(loser)
+
+
+async def test_a_decision_before_it_waits_or_after_it_ended_is_refused(installation: Installation) -> None:
+    workflow_id = await installation.submit(set_status(1011), **about(1011))
+    outcome = await installation.client.wait(workflow_id)
+    assert outcome.state is State.DONE
+    with pytest.raises(DecisionRefused) as refused:
+        await installation.decide(await installation.client.view(workflow_id), APPROVE)
+    assert refused.value.reason == Refusal.NOT_WAITING
+
+
+async def test_cancelling_a_waiting_ticket_ends_it_with_nothing_changed(installation: Installation) -> None:
+    view = await installation.until_waiting(await installation.submit(refund(1012), **about(1012)))
+    await installation.client.cancel(view.workflow_id)
+    assert (await installation.client.wait(view.workflow_id)).state is State.CANCELLED
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1012") == [(0,)]
+    with pytest.raises(DecisionRefused, match="has ended already"):
+        await installation.client.cancel(view.workflow_id)
+
+
+async def test_the_same_ticket_again_is_the_same_workflow(installation: Installation) -> None:
+    ticket = Ticket(
+        id="same", body="x", requester="a", target="shop", metadata={"plan": {"summary": "s", "operations": []}}
+    )
+    first, second = await asyncio.gather(installation.client.submit(ticket), installation.client.submit(ticket))
+    assert first.workflow_id == second.workflow_id
+    assert sorted([first.started, second.started]) == [False, True]
+    await installation.client.wait(first.workflow_id)
+    assert (await installation.client.submit(ticket)).started is False
+
+
+async def test_a_used_id_with_other_content_is_refused(installation: Installation) -> None:
+    workflow_id = await installation.submit({"operations": []}, id="used")
+    await installation.client.wait(workflow_id)
+    with pytest.raises(TicketConflict, match="ticket/shop/used was submitted before with other content"):
+        await installation.submit({"operations": []}, id="used", body="something else")
+
+
+async def test_unknown_tickets_and_targets_are_named(installation: Installation) -> None:
+    with pytest.raises(UnknownTicket, match="ticket/shop/nope"):
+        await installation.client.view("ticket/shop/nope")
+    with pytest.raises(UnknownTicket, match="ticket/shop/nope"):
+        await installation.client.wait("ticket/shop/nope")
+    with pytest.raises(UnknownTarget, match="'crm'"):
+        await installation.submit({"operations": []}, target="crm")
+
+
+async def test_a_ticket_nobody_decides_on_expires(postgres: str, temporal_server: str) -> None:
+    settings, owner = await prepare(
+        postgres, temporal_server, f"t{uuid4().hex[:8]}", review={"expire_after": timedelta(seconds=1)}
+    )
+    async with Standfast.connect(settings) as client:
+        elsewhere = Installation(settings, client, owner)
+        workflow_id = await elsewhere.submit(refund(1000), **about(1000))
+        async with serving(settings, *Pool):
+            outcome = await client.wait(workflow_id)
+    assert outcome.state is State.EXPIRED
+    assert elsewhere.query("SELECT count(*) FROM shop.refunds") == [(0,)]
+
+
+async def test_the_timeline_tells_the_six_steps(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1013), **about(1013))
+    view = await installation.until_waiting(workflow_id)
+    await installation.decide(view, APPROVE)
+    await installation.client.wait(workflow_id)
+    steps = [entry.step for entry in await installation.client.history(workflow_id)]
+    in_order = list(dict.fromkeys(step for step in steps if step != "end"))
+    assert in_order == ["start", "context", "planning", "validation", "decision", "execution"]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def temporal(temporal_server: str) -> Client:
+    return await cluster.connect(Settings(temporal={"address": temporal_server}))
