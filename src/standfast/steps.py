@@ -105,8 +105,8 @@ MODEL_ANSWER = MODEL_REQUEST - timedelta(seconds=10)
 MODEL_GIVE_UP = timedelta(minutes=40)
 TOOL_CALL = timedelta(seconds=30)
 TOOL_GIVE_UP = timedelta(minutes=40)
-# A provider that says Retry-After is obeyed up to the longest interval, hence a minute. What can't heal (a wrong key, an
-# unknown model, an empty account, an answer that can't be read) is never sent again; the library marks it.
+# A provider that says Retry-After is obeyed up to the longest interval, hence a minute. What can't heal (a wrong key,
+# an unknown model, an empty account, an answer that can't be read) is never sent again; the library marks it.
 MODEL_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
 )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,14 +63,14 @@ class Bank:
 
     async def request(self, plan: Plan = PLAN, **changes: Any) -> ExecuteRequest:
         """A new ticket's plan, rehearsed on the rows as they are."""
-        async with self.databases() as databases:
-            async with (
-                databases.target(self.name, Role.REHEARSER) as change,
-                databases.observer(self.name, Role.REHEARSER) as observer,
-                twin(change, observer),
-            ):
-                effect = await apply(plan, change, observer, row_limit=100)
-                await change.rollback()
+        async with (
+            self.databases() as databases,
+            databases.target(self.name, Role.REHEARSER) as change,
+            databases.observer(self.name, Role.REHEARSER) as observer,
+            twin(change, observer),
+        ):
+            effect = await apply(plan, change, observer, row_limit=100)
+            await change.rollback()
         self.tickets += 1
         fields = {
             "workflow_id": f"ticket/bank/{self.tickets}",
@@ -327,7 +327,7 @@ async def test_a_cancellation_at_any_message_is_all_or_nothing_and_known(bank: B
 async def test_rows_that_moved_on_are_refused(bank: Bank) -> None:
     request = await bank.request()
     bank.query("UPDATE shop.accounts SET owner = 'eve' WHERE id = 1 RETURNING id")
-    with pytest.raises(ApplicationError, match="nothing was changed.*Updates 1 row in shop.accounts") as caught:
+    with pytest.raises(ApplicationError, match=r"nothing was changed.*Updates 1 row in shop.accounts") as caught:
         await bank.execute(request)
     assert (caught.value.type, caught.value.non_retryable) == (steps.DRIFTED, True)
     bank.assert_untouched(request)

@@ -49,7 +49,9 @@ class Wire:
             await asyncio.gather(*self._pumps, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(self._server["host"], self._server["port"])
+        server_reader, server_writer = await asyncio.open_connection(
+            str(self._server["host"]), str(self._server["port"])
+        )
         deaf = asyncio.Event()
         pumps = {
             asyncio.create_task(self._questions(reader, server_writer, deaf)),

@@ -12,7 +12,8 @@ from standfast.steps import PlanRequest
 from standfast.ticket import Ticket
 
 TICKET = "ticket"
-"""Tag of the ticket in the prompt; a model that takes structured input finds it by this name."""
+FEEDBACK = "feedback"
+"""Tags in the prompt; a model that takes structured input finds what it needs by these names."""
 
 CONTRACT = """\
 You plan changes to a PostgreSQL database that resolve one ticket. You change nothing yourself: your plan is checked,
@@ -63,7 +64,7 @@ def prompt(request: PlanRequest) -> list[UserContent]:
     if request.previous is not None:
         parts.append(_fenced("previous_plan", request.previous.model_dump(mode="json")))
     if request.feedback:
-        parts.append(_fenced("feedback", list(request.feedback)))
+        parts.append(StructuredContent(list(request.feedback), tag=FEEDBACK))
     return parts
 
 
@@ -80,5 +81,5 @@ def objection(reason: str) -> list[UserContent]:
     """Return the next message to an agent whose choice of a playbook could not be filled."""
     return [
         "This playbook can't be filled so. Mend the choice, make another one or decline.",
-        _fenced("feedback", [reason]),
+        _fenced(FEEDBACK, [reason]),
     ]
