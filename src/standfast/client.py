@@ -1,7 +1,7 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Self
@@ -98,13 +98,34 @@ class Standfast:
                     static_summary=f"ticket {ticket.id} on {ticket.target}",
                 )
             except WorkflowAlreadyStartedError:
-                known = await self._handle(ticket.workflow_id).describe()
-                if await known.memo_value(_DIGEST, default=None) != ticket.digest:
-                    raise TicketConflict(
-                        f"{ticket.workflow_id} was submitted before with other content; use another id"
-                    ) from None
+                await self._same(ticket)
                 return Submitted(workflow_id=ticket.workflow_id, started=False)
         return Submitted(workflow_id=ticket.workflow_id, started=True)
+
+    async def submit_all(self, tickets: Sequence[Ticket]) -> list[Submitted]:
+        """Submit several tickets; none is started if the id of one is used by a ticket with other content.
+
+        Raises:
+            UnknownTarget: the settings don't name a ticket's target.
+            TicketConflict: an id is used by a ticket with other content.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        for ticket in tickets[1:] and tickets:  # a single one is told by `submit` itself
+            with suppress(UnknownTicket):
+                await self._same(ticket)
+        return [await self.submit(ticket) for ticket in tickets]
+
+    async def _same(self, ticket: Ticket) -> None:
+        """Return if the workflow with the ticket's id is about this very ticket.
+
+        Raises:
+            TicketConflict: it is about another one.
+            UnknownTicket: there is none.
+        """
+        with self._translated(ticket.workflow_id):
+            known = await self._handle(ticket.workflow_id).describe()
+        if await known.memo_value(_DIGEST, default=None) != ticket.digest:
+            raise TicketConflict(f"{ticket.workflow_id} was submitted before with other content; use another id")
 
     async def view(self, workflow_id: str) -> TicketView:
         """Return the whole ticket as its workflow sees it now.
@@ -277,19 +298,29 @@ class Standfast:
             raise _rpc(workflow_id, error) from error
 
 
-def parse_tickets(text: str, *, source: str, settings: Settings) -> list[Ticket]:
+def parse_tickets(
+    text: str, *, source: str, settings: Settings, on_invalid: Callable[[InvalidInput], None] | None = None
+) -> list[Ticket]:
     """Return the tickets in `text`: one JSON object, an array, or JSON lines. All are valid, or none is returned.
+
+    With `on_invalid` the invalid ones go there, and the valid ones are returned.
 
     Raises:
         InvalidInput: naming source, line, field, value and what was expected.
     """
-    tickets = [
-        parse_ticket(value, source=source, line=line, text=document, settings=settings)
-        for line, document, value in read_json_documents(text, source=source)
-    ]
+    tickets: dict[str, Ticket] = {}
+    for line, document, value in read_json_documents(text, source=source, on_invalid=on_invalid):
+        try:
+            ticket = parse_ticket(value, source=source, line=line, text=document, settings=settings)
+            if tickets.setdefault(ticket.workflow_id, ticket) != ticket:
+                raise TicketConflict(f"{source}, line {line}: {ticket.workflow_id} is in this file with other content")
+        except InvalidInput as error:
+            if on_invalid is None:
+                raise
+            on_invalid(error)
     if not tickets:
-        raise InvalidInput(f"{source}: holds no ticket")
-    return tickets
+        raise InvalidInput(f"{source}: holds no {'valid ' if on_invalid else ''}ticket")
+    return list(tickets.values())
 
 
 def parse_ticket(value: object, *, source: str, line: int, text: str, settings: Settings) -> Ticket:

@@ -1,7 +1,7 @@
 """JSON documents from outside: read strictly, and refused with source, line, field, value and what was expected."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,8 +29,12 @@ def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
         raise InvalidInput(f"{source}, line {first_line}: not valid JSON: nested too deeply") from None
 
 
-def read_json_documents(text: str, *, source: str) -> Iterator[tuple[int, str, Any]]:
+def read_json_documents(
+    text: str, *, source: str, on_invalid: Callable[[InvalidInput], None] | None = None
+) -> Iterator[tuple[int, str, Any]]:
     """Yield line, text and value of each document in `text`: one document, an array of them, or one on each line.
+
+    A line that is not JSON goes to `on_invalid`, if given, and the others are read.
 
     Raises:
         InvalidInput: there is none, or one is not JSON.
@@ -40,7 +44,14 @@ def read_json_documents(text: str, *, source: str) -> Iterator[tuple[int, str, A
         raise InvalidInput(f"{source}: is empty; expected JSON, or JSON lines")
     if len(lines) > 1 and _is_object(lines[0][1]):
         for number, line in lines:
-            yield number, line, read_json(line, source=source, first_line=number)
+            try:
+                value = read_json(line, source=source, first_line=number)
+            except InvalidInput as error:
+                if on_invalid is None:
+                    raise
+                on_invalid(error)
+            else:
+                yield number, line, value
         return
     value = read_json(text, source=source)
     for item in value if isinstance(value, list) else [value]:

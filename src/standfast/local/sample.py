@@ -18,6 +18,7 @@ TARGET = "shop"
 _SCHEMA = "shop"
 _FOLDER = Path(str(files("standfast.local.shop")))
 PLAYBOOKS = _FOLDER / "playbooks"
+TICKETS = _FOLDER / "tickets"
 
 
 def target(postgres: Postgres, kept: Secrets) -> Target:

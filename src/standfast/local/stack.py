@@ -1,6 +1,5 @@
 """The whole set-up on one machine, as `standfast up` runs it: services, databases, workers and the dashboard."""
 
-import asyncio
 import json
 import os
 import sys
@@ -67,10 +66,6 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._resources.aclose()
-
-    async def run_until(self, stop: asyncio.Event) -> None:
-        """Keep everything running until `stop` is set."""
-        await stop.wait()
 
     def status(self) -> tuple[Status, ...]:
         """Return all services with their process ids, in the order of their start."""

@@ -1,0 +1,5 @@
+"""`python -m standfast.cli` is `standfast`."""
+
+from standfast.cli.program import main
+
+main()

@@ -1,0 +1,109 @@
+"""Commands with which a person decides, on the same path as the page."""
+
+import getpass
+from typing import TYPE_CHECKING
+
+import click
+
+from standfast.cli.invocation import Invocation, pass_invocation, run
+from standfast.cli.output import moment
+from standfast.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from standfast.view import TicketView
+
+_SHORTEST_DIGEST = 8  # digits that `show` prints suffice; fewer could be meant for another plan
+
+_by = click.option("--by", default=None, help="Who decides, if not the user of this system; you vouch for it.")
+_optional_digest = click.option("--digest", default=None, help="Of the plan you saw; refused if there is another now.")
+
+
+@click.command()
+@click.argument("ticket")
+@click.option("--digest", required=True, help="Of the plan you saw, at least 8 digits; `standfast show` prints it.")
+@click.option("--comment", default="", help="Why.")
+@_by
+@pass_invocation
+def approve(invocation: Invocation, ticket: str, digest: str, comment: str, by: str | None) -> None:
+    """Approve the plan of a waiting TICKET: it is executed if it still has the effect that was shown."""
+    _decide(invocation, ticket, "approve", digest=digest, comment=comment, by=by)
+
+
+@click.command()
+@click.argument("ticket")
+@click.option("--comment", required=True, help="Why.")
+@_optional_digest
+@_by
+@pass_invocation
+def reject(invocation: Invocation, ticket: str, digest: str | None, comment: str, by: str | None) -> None:
+    """Reject the plan of a waiting TICKET: nothing is changed, and the ticket ends."""
+    _decide(invocation, ticket, "reject", digest=digest, comment=comment, by=by)
+
+
+@click.command()
+@click.argument("ticket")
+@click.option("--comment", required=True, help="What to do otherwise; the agent reads it.")
+@_optional_digest
+@_by
+@pass_invocation
+def revise(invocation: Invocation, ticket: str, digest: str | None, comment: str, by: str | None) -> None:
+    """Ask the agent for another plan for a waiting TICKET."""
+    _decide(invocation, ticket, "revise", digest=digest, comment=comment, by=by)
+
+
+@click.command()
+@click.argument("ticket")
+@pass_invocation
+def cancel(invocation: Invocation, ticket: str) -> None:
+    """End TICKET. A change that is under way is finished or rolled back as a whole first."""
+    workflow_id = invocation.workflow_id(ticket)
+
+    async def work() -> None:
+        async with invocation.client() as client:
+            await client.cancel(workflow_id)
+
+    run(work())
+    if invocation.output.as_json:
+        invocation.output.document({"workflow_id": workflow_id, "cancel_requested": True})
+    else:
+        invocation.output.line(f"{workflow_id}  cancellation requested")
+
+
+def _decide(
+    invocation: Invocation, ticket: str, verdict: str, *, digest: str | None, comment: str, by: str | None
+) -> None:
+    from standfast.decision import DecisionVerdict, Mode  # noqa: PLC0415 - commands import when they run
+
+    if verdict != "approve" and not comment.strip():
+        raise InvalidInput(f"--comment {comment!r}: say why; it is kept with the decision")
+    workflow_id = invocation.workflow_id(ticket)
+    solo = by is None and invocation.settings().review.solo
+
+    async def work() -> None:
+        async with invocation.client() as client:
+            view = await client.view(workflow_id)
+            record = await client.decide(
+                workflow_id,
+                verdict=DecisionVerdict(verdict),
+                by=by or getpass.getuser(),
+                mode=Mode.SOLO if solo else Mode.CLI,
+                plan_digest=_plan_digest(view, digest),
+                fingerprint=view.report.fingerprint if view.report else "",
+                comment=comment,
+            )
+        if invocation.output.as_json:
+            invocation.output.document(record)
+        else:
+            invocation.output.line(f"{workflow_id}  {record.verdict} by {record.by} at {moment(record.at)}")
+
+    run(work())
+
+
+def _plan_digest(view: "TicketView", given: str | None) -> str:
+    """Return the full digest that `given` stands for; one of another plan stays as it is, to be refused on record."""
+    present = view.report.plan_digest if view.report else ""
+    if given is None:
+        return present
+    if len(given) < _SHORTEST_DIGEST or set(given) - set("0123456789abcdef"):
+        raise InvalidInput(f"--digest {given!r}: expected at least {_SHORTEST_DIGEST} hexadecimal digits of the digest")
+    return present if present.startswith(given) else given

@@ -1,0 +1,75 @@
+"""What commands print: text for people with nothing hidden in it, or JSON for machines."""
+
+import json
+import sys
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_SHOWN = 60  # characters of a value in a table
+
+
+class Output:
+    """Where a command's results go."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.people = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        """With `--json` people read on stderr."""
+
+    def document(self, value: Any) -> None:
+        """Print one JSON document on one line; records become what they are in JSON."""
+        sys.stdout.write(json.dumps(value, default=_plain) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line for people. Line breaks in `text` stay; all else that can't be seen is shown by number."""
+        self.people.print(Text(visible(text), style=style))
+
+    def table(self, columns: list[str], rows: list[list[Any]]) -> None:
+        """Print a table for people."""
+        self.people.print(text_table(columns, rows))
+
+
+def text_table(columns: list[str], rows: list[list[Any]]) -> Table:
+    """Return a table of values, in which long ones are cut and hidden characters shown by number."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(visible(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with every hidden character as its number: others' text must not steer a terminal.
+
+    >>> visible("a\x1b[2Jb")
+    'a<U+001B>[2Jb'
+    """
+    return "".join(f"<U+{ord(c):04X}>" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c for c in text)
+
+
+def moment(at: datetime) -> str:
+    """Return a time for people, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_plain)
+    text = visible(" ".join(text.split()))
+    return Text(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return str(value)

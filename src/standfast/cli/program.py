@@ -1,0 +1,127 @@
+"""The program `standfast`: its commands, loaded when they are used, and how errors become exit codes.
+
+Exit codes: 0 done, 1 the ticket or plan did not go through, 2 wrong usage or invalid input, 3 a service can't be
+reached, 4 not permitted, 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import click
+
+from standfast.cli.invocation import Invocation
+from standfast.cli.output import Output, visible
+from standfast.errors import StandfastError
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+class _Command(NamedTuple):
+    module: str
+    summary: str
+
+
+_COMMANDS: Mapping[str, _Command] = {
+    "up": _Command("services", "Run everything on this machine: services, workers, dashboard."),
+    "demo": _Command("demo", "Run everything and submit the sample tickets."),
+    "submit": _Command("tickets", "Submit tickets from a file of JSON or JSON lines."),
+    "list": _Command("tickets", "List tickets, newest first."),
+    "show": _Command("tickets", "Show one ticket whole."),
+    "history": _Command("tickets", "Show what happened to one ticket, step by step."),
+    "approve": _Command("decisions", "Approve the plan of a waiting ticket."),
+    "reject": _Command("decisions", "Reject the plan of a waiting ticket; the ticket ends."),
+    "revise": _Command("decisions", "Ask the agent for another plan."),
+    "cancel": _Command("decisions", "End a ticket."),
+    "check": _Command("check", "Print the safety report of a plan; nothing is executed."),
+    "constraints": _Command("constraints", "List, import or export constraints."),
+    "worker": _Command("services", "Run one worker pool."),
+    "dashboard": _Command("services", "Run the dashboard."),
+    "model-server": _Command("services", "Serve the language model of this machine."),
+    "migrate": _Command("administration", "Create or upgrade our schemas and roles."),
+    "doctor": _Command("administration", "Check settings, connections, roles and rights."),
+}
+
+_NAMES = {"list": "list_"}  # where a command's name is taken in Python
+
+_EPILOG = """\b
+Examples:
+  standfast up                                everything on this machine, until Ctrl-C
+  standfast submit ticket.json --wait         a ticket, until its end
+  standfast list --state waiting              what waits for a person
+  standfast show SUP-1042                     what would happen, and why it waits
+  standfast approve SUP-1042 --digest 3f2a9c61d2b8
+  standfast check plan.json --database postgresql://localhost/shop
+\b
+Exit codes: 0 done, 1 it did not go through, 2 wrong usage or input, 3 a service is away, 4 not permitted.
+"""
+
+
+class _Program(click.Group):
+    """Commands are imported when they are used, so that `--help` and errors come at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        known = _COMMANDS.get(cmd_name)
+        if known is None:
+            return None
+        module = import_module(f"standfast.cli.{known.module}")
+        command = getattr(module, _NAMES.get(cmd_name, cmd_name.replace("-", "_")))
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in _COMMANDS.items()])
+
+
+@click.command(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="standfast", message="standfast %(version)s")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file; replaces all others.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else; text goes to stderr.")
+@click.pass_context
+def program(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """Durable AI agents that may touch production data."""
+    ctx.obj = Invocation(config=config, output=Output(as_json=as_json))
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit with its code."""
+    try:
+        sys.exit(_run())
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run() -> int:
+    as_json = "--json" in sys.argv[1:]
+    try:
+        code = program.main(standalone_mode=False, prog_name="standfast")
+    except click.ClickException as error:
+        advice = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "standfast"
+        return _report(f"{error.format_message()} (see `{advice} --help`)", "usage", USAGE, as_json=as_json)
+    except click.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except StandfastError as error:
+        return _report(str(error), error.code, error.exit_code, as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _report(message: str, code: str, exit_code: int, *, as_json: bool) -> int:
+    """Say on one line what went wrong; machines get it as a document, too."""
+    line = visible(" ".join(message.split()))
+    click.echo(f"standfast: {line}", err=True)
+    if as_json:
+        Output(as_json=True).document({"error": {"code": code, "message": line}})
+    return exit_code

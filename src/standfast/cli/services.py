@@ -1,0 +1,131 @@
+"""Commands that run until they are stopped."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from standfast.cli.invocation import Invocation, pass_invocation, run
+from standfast.cli.output import Output
+
+if TYPE_CHECKING:
+    from standfast.local.stack import Stack
+    from standfast.local.supervisor import Event
+
+Result = TypeVar("Result")
+
+_POOLS = ("core", "llm", "database")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@click.command()
+@pass_invocation
+def up(invocation: Invocation) -> None:
+    """Run everything on this machine in the foreground: Temporal, PostgreSQL, workers, dashboard.
+
+    Data is kept under $STANDFAST_HOME (`.standfast/`). What dies is started again. Ctrl-C and SIGTERM stop it all.
+    """
+    from standfast.local.stack import Stack  # noqa: PLC0415 - commands import when they run
+    from standfast.settings import home_folder  # noqa: PLC0415
+
+    output = invocation.output
+
+    async def work() -> None:
+        chosen = invocation.settings(local=False)
+        async with Stack(chosen, home=home_folder(), on_event=lambda event: show(event, output)) as stack:
+            await announce(stack, output)
+            await asyncio.Event().wait()
+
+    run(until_signal(work()))
+
+
+@click.command()
+@click.option("--pool", required=True, type=click.Choice(_POOLS), help="Which task queue to serve.")
+@pass_invocation
+def worker(invocation: Invocation, pool: str) -> None:
+    """Run one worker pool until SIGTERM: core, llm or database, each with the credentials that it needs."""
+    from standfast.steps import Pool  # noqa: PLC0415
+    from standfast.worker import run as serve  # noqa: PLC0415
+
+    _log()
+    run(serve(Pool(pool), invocation.settings()))
+
+
+@click.command()
+@pass_invocation
+def dashboard(invocation: Invocation) -> None:
+    """Run the dashboard until SIGTERM. `standfast up` prints a login link."""
+    from standfast.dashboard.server import serve  # noqa: PLC0415
+
+    _log()
+    run(serve(invocation.settings()))
+
+
+@click.command(name="model-server")
+@pass_invocation
+def model_server(invocation: Invocation) -> None:
+    """Serve the small language model of this machine, OpenAI-compatible, at planner.local_url until SIGTERM."""
+    from standfast.local.model_server import serve  # noqa: PLC0415
+    from standfast.settings import home_folder  # noqa: PLC0415
+
+    _log()
+    run(serve(invocation.settings().planner.local_url, home_folder() / "models"))
+
+
+async def until_signal(work: Coroutine[Any, Any, Result]) -> Result | None:
+    """Run `work` until it ends, or until Ctrl-C or SIGTERM: then it cleans up, however often one presses."""
+    task = asyncio.ensure_future(work)
+
+    def stop() -> None:
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    with suppress(asyncio.CancelledError):
+        return await task
+    return None
+
+
+def show(event: "Event", output: Output) -> None:
+    """Print what happened to a service."""
+    if output.as_json:
+        output.document({"event": event.happening, "service": event.service, "at": event.at, "pid": event.pid})
+        return
+    away = f" after {event.away.total_seconds():.1f} s" if event.away is not None else ""
+    status = f" with status {event.exit_status}" if event.exit_status is not None else ""
+    style = "red" if event.happening == "died" else "dim"
+    output.line(f"{event.at:%H:%M:%S}  {event.service:<16} {event.happening}{status}{away}", style)
+
+
+async def announce(stack: "Stack", output: Output) -> str:
+    """Print where everything is, with a login link of one use; return the link."""
+    from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
+    from standfast.store.connections import Databases  # noqa: PLC0415
+
+    async with Databases(stack.settings, application="standfast up") as databases:
+        link = await new_login_link(databases, stack.dashboard_url)
+    ui = stack.settings.temporal.ui
+    if output.as_json:
+        output.document({"event": "up", "login_link": link, "temporal_ui": ui, "home": str(stack.settings.home)})
+    else:
+        output.line(f"\nDashboard    {link}", "bold")
+        output.line("             (the link signs you in, once; `standfast up` prints a new one)")
+        output.line(f"Temporal UI  {ui}")
+        output.line(f"Logs         {stack.settings.home}/logs")
+        output.line("Ctrl-C stops everything; the data stays.\n")
+    return link
+
+
+def _log() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
