@@ -20,9 +20,9 @@ _INKLESS = re.compile(
 
 
 def visible(text: str) -> Markup:
-    """Return `text` as HTML in which every character can be seen; runs of one hidden character are counted.
+    r"""Return `text` as HTML in which every character can be seen; runs of one hidden character are counted.
 
-    >>> visible("a\\u202eb")
+    >>> visible("a\u202eb")
     Markup('a<span class="codepoint" title="RIGHT-TO-LEFT OVERRIDE">U+202E</span>b')
     """
     parts: list[str] = []
@@ -40,7 +40,7 @@ def _is_hidden(character: str) -> bool:
 
 def _named(character: str, times: int) -> Markup:
     name = unicodedata.name(character, "control character")
-    count = f" ×{times}" if times > 1 else ""
+    count = f" \N{MULTIPLICATION SIGN}{times}" if times > 1 else ""
     return Markup('<span class="codepoint" title="{}">U+{:04X}{}</span>').format(name, ord(character), count)
 
 

@@ -45,7 +45,9 @@ class OperationEffect:
     """All rows, by `schema.table`."""
     truncated: bool = False
     unmeasured: tuple[str, ...] = ()
-    """Tables that were counted only: too large, too many rows, or without a primary key."""
+    """Tables that were counted only: too large, too many rows, not readable, or without a primary key."""
+    locked: tuple[str, ...] = ()
+    """Tables that are now locked against everybody, as TRUNCATE does, which escapes the counters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,8 @@ class _Table:
     name: sql.Identifier
     root: str
     key: tuple[str, ...]
-    too_large: bool
+    readable: bool
+    """False if its rows are too many for images, or not all of them can be seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,11 +166,13 @@ class _Meter:
         self._counted: dict[int, RowCounts] = {}
         self._images: dict[str, _Images] = {}
         self._tables: dict[int, _Table] = {}
+        self._locked: frozenset[str] = frozenset()
 
     async def start(self) -> None:
         """Leave out what the transaction wrote before the plan, and remember which transactions its snapshot sees."""
         self._next_xid = (await _one(self._change, "next_xid"))["next_xid"]
         self._counted = await self._counters()
+        self._locked = await self._exclusive()
 
     async def measure(self, row_limit: int, named: frozenset[str] | None) -> tuple[OperationEffect, bytes]:
         """Return what changed since the last call, and its canonical form for the fingerprint."""
@@ -194,15 +199,18 @@ class _Meter:
             changes += [change for change, _ in rows]
             prints += sorted(text for _, text in rows if text)
         via = await self._via(counts, named)
+        before_it, self._locked = self._locked, await self._exclusive()
+        locked = tuple(sorted(self._locked - before_it))
         shown = tuple(change.model_copy(update={"via": via[change.table]}) for change in changes[:row_limit])
         effect = OperationEffect(
             rows=shown,
             counts=counts,
             truncated=len(changes) > row_limit or bool(unmeasured),
             unmeasured=tuple(unmeasured),
+            locked=locked,
         )
         totals = {table: count.model_dump() for table, count in counts.items()}
-        return effect, canonical_json({"counts": totals, "before": prints})
+        return effect, canonical_json({"counts": totals, "before": prints, "locked": locked})
 
     def _key(self, root: str) -> tuple[str, ...]:
         return next(table.key for table in self._tables.values() if table.root == root)
@@ -213,6 +221,10 @@ class _Meter:
             row["relid"]: RowCounts(inserted=row["inserted"], updated=row["updated"], deleted=row["deleted"])
             for row in await cursor.fetchall()
         }
+
+    async def _exclusive(self) -> frozenset[str]:
+        cursor = await self._change.execute(_SQL["exclusive"])
+        return frozenset(row["root"] for row in await cursor.fetchall())
 
     async def _describe(self, relids: Iterable[int]) -> None:
         unknown = [relid for relid in relids if relid not in self._tables]
@@ -225,7 +237,7 @@ class _Meter:
                 name=sql.Identifier(row["schema"], row["name"]),
                 root=row["root"],
                 key=tuple(row["key"]),
-                too_large=row["bytes"] > MAX_TABLE_BYTES,
+                readable=row["readable"] and row["bytes"] <= MAX_TABLE_BYTES,
             )
 
     async def _take(self, root: str) -> _Images:
@@ -234,7 +246,7 @@ class _Meter:
         after: dict[str, _Version] = {}
         complete = True
         for table in [t for t in self._tables.values() if t.root == root]:
-            if table.too_large or not table.key:
+            if not table.readable or not table.key:
                 complete = False
                 continue
             outdated = await self._versions(self._observer, "outdated", table)

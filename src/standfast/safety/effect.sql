@@ -17,6 +17,7 @@ WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname <> 'standfast'
 -- Name, root, size and primary key of tables. A partition counts as the table that it is a part of.
 SELECT c.oid::bigint AS relid, n.nspname AS schema, c.relname AS name, rn.nspname || '.' || r.relname AS root,
        pg_relation_size(c.oid) AS bytes,
+       has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid) AS readable,
        coalesce((SELECT array_agg(a.attname::text ORDER BY k.ordinality)
                  FROM pg_index i, unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(attnum, ordinality), pg_attribute a
                  WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = k.attnum),
@@ -49,3 +50,12 @@ JOIN pg_namespace fn ON fn.oid = f.relnamespace
 JOIN pg_class c ON c.oid = coalesce(pg_partition_root(k.conrelid), k.conrelid)
 JOIN pg_namespace cn ON cn.oid = c.relnamespace
 WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+
+-- exclusive --
+-- Tables that this session has locked against everybody. TRUNCATE leaves no other trace in the counters.
+SELECT DISTINCT rn.nspname || '.' || r.relname AS root
+FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'm')
+JOIN pg_class r ON r.oid = coalesce(pg_partition_root(c.oid), c.oid)
+JOIN pg_namespace rn ON rn.oid = r.relnamespace
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'

@@ -16,10 +16,12 @@ from standfast.safety.parsing import LiteralKind, Statement
 from standfast.ticket import Ticket
 
 RULE = "grounding"
-_NUMBER = re.compile(r"(?<![\w.\-])-?\d+(?:[.,]\d+)*(?![\w])")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)|(?<!\d)\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?!\d)")  # its parts are no numbers
+_NUMBER = re.compile(r"(?<![\w.\-])-?\d+(?:[.,]\d+)*(?![\w]|[.,]\d)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+_POINTED = re.compile(r"-?\d{1,3}(\.\d{3})+,\d{1,2}")
 _COMMA = re.compile(r"-?\d+,\d{1,2}")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?=[T ]|$)")
+_MIDNIGHT = re.compile(r"(\d{4}-\d{2}-\d{2})[t ]00:00(?::00(?:\.0+)?)?(?:z|[+-]00(?::?00)?)?")
 _SHOWN = 80
 
 
@@ -62,12 +64,13 @@ class Ground:
         number = _decimal(text)
         if number is not None:
             return number in self.numbers or self._says(text)
-        day = _DAY.match(text)
-        return self._says(text) or (day is not None and self._says(day[0]))
+        day = _MIDNIGHT.fullmatch(text)
+        return self._says(text) or (day is not None and self._says(day[1]))
 
     def _says(self, text: str) -> bool:
-        """Tell whether the text occurs as a whole: not as a part of a longer word or number."""
-        return re.search(rf"(?<![\w]){re.escape(text)}(?![\w])", self.text) is not None
+        """Tell whether the text occurs as a whole: not as a part of a longer word, number or address."""
+        whole = rf"(?<!\w)(?<!\w[.@+\-]){re.escape(text)}(?!\w|[.@+\-]\w)"
+        return re.search(whole, self.text) is not None
 
 
 def check_grounding(
@@ -103,10 +106,12 @@ def _folded(text: str) -> str:
 
 
 def _numbers(text: str) -> Iterator[Decimal]:
-    for match in _NUMBER.finditer(text):
+    for match in _NUMBER.finditer(_TIME.sub(" ", text)):
         written = match[0]
         if _THOUSANDS.fullmatch(written):
             written = written.replace(",", "")
+        elif _POINTED.fullmatch(written):
+            written = written.replace(".", "").replace(",", ".")
         elif _COMMA.fullmatch(written):
             written = written.replace(",", ".")
         number = _decimal(written)

@@ -6,14 +6,22 @@ list of known ones is refused, whatever it means.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import postgast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-from postgast.pg_query_pb2 import A_Expr_Kind, AlterTableType, ConstrType
+from postgast.pg_query_pb2 import (
+    A_Expr_Kind,
+    AlterTableType,
+    BoolExprType,
+    CmdType,
+    ConstrType,
+    ObjectType,
+    SQLValueFunctionOp,
+)
 
 MAX_STATEMENT_BYTES = 64 * 1024  # the parser's time grows with the square of nested comments
 
@@ -67,6 +75,7 @@ _KNOWN_NODES = frozenset(
         "MergeWhenClause",
         "MinMaxExpr",
         "MultiAssignRef",
+        "NamedArgExpr",
         "NullTest",
         "OnConflictClause",
         "ParamRef",
@@ -137,9 +146,13 @@ class Write:
     table: Name
     command: str
     """`insert`, `update`, `delete` or `merge`."""
-    has_where: bool
     columns: frozenset[str] | None
     """Columns that it sets; None for all of them."""
+    has_where: bool = True
+    means_all: bool = False
+    """Its condition holds for every row, whatever is in it."""
+    rebuilt: frozenset[str] = frozenset()
+    """Columns whose new value is made from the present one."""
 
 
 @dataclass
@@ -157,16 +170,17 @@ class Statement:
     """The same, in RETURNING of a write."""
     functions: set[Name] = field(default_factory=set)
     operators: set[Name] = field(default_factory=set)
-    """Operators that are named with a schema."""
     literals: list[Literal] = field(default_factory=list)
     parameters: set[int] = field(default_factory=set)
+    named: set[tuple[str, Name]] = field(default_factory=set)
+    """By which names the statement refers to relations: their aliases, or their own names."""
     aliases: set[str] = field(default_factory=set)
-    """Names given to relations within the statement."""
+    """Names given to anything but one relation: joins, queries, functions."""
     locks_rows: bool = False
-    replaces_rows: bool = False
-    """ON CONFLICT DO UPDATE."""
     limited: bool = False
     """A LIMIT or OFFSET without a unique order may choose other rows each time."""
+    clocked: bool = False
+    """The clock is read anywhere but in a value that is written."""
 
 
 def parse_statement(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES) -> Statement:
@@ -186,7 +200,8 @@ def parse_statement(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES) -> State
         raise StatementRefused("statement.single", f"expected one statement, got {len(tree.stmts)}")
     root = _unwrap(tree.stmts[0].stmt)
     statement = Statement(kind=_kind(root))
-    _Reader(statement).read(root)
+    if type(root).__name__ in _KNOWN_NODES:  # any other kind of statement is judged by its kind alone
+        _Reader(statement).read(root, _Place())
     return statement
 
 
@@ -228,7 +243,8 @@ def _kind(root: Any) -> str:
     if name == "AlterEnumStmt":
         return "add_enum_value" if not root.old_val else "rename_enum_value"
     if name == "AlterTableStmt":
-        return "add_column" if all(map(_adds_plain_column, map(_unwrap, root.cmds))) else "alter_table"
+        plain = root.objtype == ObjectType.OBJECT_TABLE and all(map(_adds_plain_column, map(_unwrap, root.cmds)))
+        return "add_column" if plain else "alter_table"
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name.removesuffix("Stmt")).lstrip("_")
 
 
@@ -237,9 +253,12 @@ def _adds_plain_column(command: Any) -> bool:
     if command.subtype != AlterTableType.AT_AddColumn:
         return False
     column = _unwrap(getattr(command, "def"))
-    serial = "serial" in _strings(column.type_name.names)[-1]
-    return not serial and all(
-        _unwrap(c).contype in (ConstrType.CONSTR_DEFAULT, ConstrType.CONSTR_NULL) for c in column.constraints
+    if "serial" in _strings(column.type_name.names)[-1]:
+        return False
+    constraints = {_unwrap(constraint).contype for constraint in column.constraints}
+    filled = ConstrType.CONSTR_DEFAULT in constraints
+    return constraints <= {ConstrType.CONSTR_DEFAULT, ConstrType.CONSTR_NULL} | (
+        {ConstrType.CONSTR_NOTNULL} if filled else set()
     )
 
 
@@ -256,6 +275,56 @@ def _qualified(parts: tuple[str, ...]) -> Name:
 
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "IndexStmt", "AlterTableStmt"})
 _QUIET = frozenset({"limit_count", "limit_offset", "typmods", "array_bounds"})
+_OPERATORS = frozenset({"oper_name", "use_op"})
+_SETTERS = frozenset({"UpdateStmt", "OnConflictClause", "MergeWhenClause"})
+_CLOCKS = frozenset({"age", "clock_timestamp", "now", "statement_timestamp", "timeofday", "transaction_timestamp"})
+_CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
+_USERS = frozenset(
+    {
+        SQLValueFunctionOp.SVFOP_CURRENT_CATALOG,
+        SQLValueFunctionOp.SVFOP_CURRENT_ROLE,
+        SQLValueFunctionOp.SVFOP_CURRENT_SCHEMA,
+        SQLValueFunctionOp.SVFOP_CURRENT_USER,
+        SQLValueFunctionOp.SVFOP_SESSION_USER,
+        SQLValueFunctionOp.SVFOP_USER,
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a statement a node stands."""
+
+    quiet: bool = False
+    """Literals say nothing about data here."""
+    feeds: bool = False
+    """The query whose rows an INSERT writes."""
+    sets: bool = False
+    """A value that is written or returned: it doesn't choose rows."""
+    within: bool = False
+    """Inside of a WITH query."""
+    returned: bool = False
+    """RETURNING of the statement itself."""
+
+    def below(self, node: str, role: str) -> "_Place":
+        """Return the place of a child of `node`."""
+        sets, feeds = self.sets, False
+        if node == "SelectStmt":
+            feeds = self.feeds and role in ("larg", "rarg")
+            sets = self.feeds and role in ("target_list", "values_lists")
+        elif node in _SETTERS:
+            sets = role in ("target_list", "values", "returning_clause")
+        elif node == "InsertStmt":
+            feeds, sets = role == "select_stmt", role == "returning_clause"
+        elif node == "SubLink":
+            sets = False
+        return _Place(
+            quiet=self.quiet or role in _QUIET,
+            feeds=feeds,
+            sets=sets,
+            within=self.within or node == "CommonTableExpr",
+            returned=(self.returned and node != "SubLink") or (role == "returning_clause" and not self.within),
+        )
 
 
 class _Reader:
@@ -264,49 +333,46 @@ class _Reader:
     def __init__(self, statement: Statement) -> None:
         self._statement = statement
 
-    def read(self, node: Any, *, quiet: bool = False) -> None:
-        """Note `node` and everything below it; `quiet` where literals say nothing about data."""
+    def read(self, node: Any, place: _Place) -> None:
+        """Note `node` and everything below it."""
         name = type(node).__name__
         if name not in _KNOWN_NODES:
-            if self._statement.kind in _DML.values() or self._statement.kind == "explain":
-                raise StatementRefused("statement.construct", f"contains {name}, which is not known to be safe")
-            return  # another kind of statement is judged by its kind alone
+            raise StatementRefused("statement.construct", f"contains {name}, which is not known to be safe")
         reader = getattr(self, f"_read_{name.lower()}", None)
         if reader is not None:
-            reader(node, quiet)
-        if name == "ReturningClause":
-            return
+            reader(node, place)
         for role, child in _children(node):
-            if role != "relation" or name not in _WRITERS:
-                self.read(child, quiet=quiet or role in _QUIET)
+            if role in _OPERATORS:
+                continue
+            if name == "RangeVar" and role == "alias":
+                self._rename_columns(child)
+            elif role != "relation" or name not in _WRITERS:
+                self.read(child, place.below(name, role))
+        for role in _OPERATORS.intersection(node.DESCRIPTOR.fields_by_name.keys()):
+            self._operator(getattr(node, role))
 
-    def _read_returningclause(self, node: Any, _quiet: bool) -> None:
-        statement = self._statement
-        inner = replace(statement, columns=set())  # all other sets are shared
-        for _, child in _children(node):
-            _Reader(inner).read(child)
-        statement.returned |= inner.columns
-        statement.locks_rows |= inner.locks_rows
-        statement.limited |= inner.limited
-
-    def _read_joinexpr(self, node: Any, _quiet: bool) -> None:
+    def _read_joinexpr(self, node: Any, _place: _Place) -> None:
         self._statement.columns |= {(name,) for name in _strings(node.using_clause)}
         if node.is_natural:
             self._statement.columns.add(("*",))
 
-    def _read_indexstmt(self, node: Any, _quiet: bool) -> None:
-        self._write(node, self._statement.kind, has_where=True, columns=frozenset())
+    def _read_indexstmt(self, node: Any, _place: _Place) -> None:
+        self._write(node, Write(self._table(node.relation), self._statement.kind, frozenset()))
 
-    def _read_altertablestmt(self, node: Any, _quiet: bool) -> None:
-        self._write(node, self._statement.kind, has_where=True, columns=frozenset())
+    def _read_altertablestmt(self, node: Any, _place: _Place) -> None:
+        self._write(node, Write(self._table(node.relation), self._statement.kind, frozenset()))
 
-    def _read_selectstmt(self, node: Any, _quiet: bool) -> None:
+    def _read_selectstmt(self, node: Any, _place: _Place) -> None:
         self._statement.limited |= node.HasField("limit_count") or node.HasField("limit_offset")
 
-    def _read_rangevar(self, node: Any, _quiet: bool) -> None:
-        self._statement.reads.add(self._table(node))
-        if node.HasField("alias"):
-            self._statement.aliases.add(node.alias.aliasname)
+    def _read_rangevar(self, node: Any, _place: _Place) -> None:
+        self._statement.reads.add(self._name(node))
+
+    def _name(self, node: Any) -> Name:
+        """Return a relation's name, and note under which name the statement refers to it."""
+        table = self._table(node)
+        self._statement.named.add((node.alias.aliasname if node.HasField("alias") else node.relname, table))
+        return table
 
     def _table(self, node: Any) -> Name:
         if node.catalogname:
@@ -315,64 +381,133 @@ class _Reader:
             raise StatementRefused("statement.construct", "creates a temporary or unlogged table", mendable=False)
         return Name(node.schemaname or None, node.relname)
 
-    def _write(self, node: Any, command: str, *, has_where: bool, columns: frozenset[str] | None) -> None:
+    def _write(self, node: Any, *writes: Write) -> None:
+        table = self._name(node.relation)
+        self._statement.writes += writes
+        if "returning_clause" in node.DESCRIPTOR.fields_by_name and node.HasField("returning_clause"):
+            options = [_unwrap(option).value for option in node.returning_clause.options]
+            self._statement.named |= {(alias, table) for alias in ("old", "new", *options)}
+
+    def _read_insertstmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
-        if node.relation.HasField("alias"):
-            self._statement.aliases.add(node.relation.alias.aliasname)
-        self._statement.writes.append(Write(table, command, has_where, columns))
-
-    def _read_insertstmt(self, node: Any, _quiet: bool) -> None:
         names = frozenset(_unwrap(column).name for column in node.cols) or None
+        writes = [Write(table, "insert", names)]
         conflict = node.on_conflict_clause
-        if node.HasField("on_conflict_clause") and conflict.target_list and names is not None:
-            names |= {_unwrap(target).name for target in conflict.target_list}
-            self._statement.replaces_rows = True
-        elif node.HasField("on_conflict_clause") and conflict.target_list:
-            self._statement.replaces_rows = True
-        self._write(node, "insert", has_where=True, columns=names)
+        if conflict.target_list:
+            columns, rebuilt = _set_columns(conflict.target_list, node.relation)
+            writes.append(Write(table, "update", columns, rebuilt=rebuilt))
+        self._write(node, *writes)
 
-    def _read_updatestmt(self, node: Any, _quiet: bool) -> None:
-        names = frozenset(_unwrap(target).name for target in node.target_list)
-        self._write(node, "update", has_where=node.HasField("where_clause"), columns=names)
+    def _read_updatestmt(self, node: Any, _place: _Place) -> None:
+        table = self._table(node.relation)
+        columns, rebuilt = _set_columns(node.target_list, node.relation)
+        where = _unwrap(node.where_clause) if node.HasField("where_clause") else None
+        write = Write(table, "update", columns, where is not None, where is not None and _always(where), rebuilt)
+        self._write(node, write)
 
-    def _read_deletestmt(self, node: Any, _quiet: bool) -> None:
-        self._write(node, "delete", has_where=node.HasField("where_clause"), columns=None)
+    def _read_deletestmt(self, node: Any, _place: _Place) -> None:
+        where = _unwrap(node.where_clause) if node.HasField("where_clause") else None
+        write = Write(
+            self._table(node.relation), "delete", None, where is not None, where is not None and _always(where)
+        )
+        self._write(node, write)
 
-    def _read_mergestmt(self, node: Any, _quiet: bool) -> None:
-        self._write(node, "merge", has_where=True, columns=None)
+    def _read_mergestmt(self, node: Any, _place: _Place) -> None:
+        table = self._table(node.relation)
+        every = _always(_unwrap(node.join_condition))
+        writes = [Write(table, "merge", frozenset())]
+        for clause in map(_unwrap, node.merge_when_clauses):
+            columns, rebuilt = _set_columns(clause.target_list, node.relation)
+            if clause.command_type == CmdType.CMD_UPDATE:
+                writes.append(Write(table, "update", columns, means_all=every, rebuilt=rebuilt))
+            elif clause.command_type == CmdType.CMD_INSERT:
+                writes.append(Write(table, "insert", columns or None))
+            elif clause.command_type == CmdType.CMD_DELETE:
+                writes.append(Write(table, "delete", None, means_all=every))
+        self._write(node, *writes)
 
-    def _read_commontableexpr(self, node: Any, _quiet: bool) -> None:
+    def _read_commontableexpr(self, node: Any, _place: _Place) -> None:
         self._statement.with_names.add(node.ctename)
 
-    def _read_alias(self, node: Any, _quiet: bool) -> None:
+    def _read_alias(self, node: Any, _place: _Place) -> None:
         self._statement.aliases.add(node.aliasname)
-        if node.colnames:  # columns under other names: any of them may be meant
+        self._rename_columns(node)
+
+    def _rename_columns(self, alias: Any) -> None:
+        if alias.colnames:  # columns under other names: any of them may be meant
             self._statement.columns.add(("*",))
 
-    def _read_columnref(self, node: Any, _quiet: bool) -> None:
-        self._statement.columns.add(_strings(node.fields))
+    def _read_columnref(self, node: Any, place: _Place) -> None:
+        references = self._statement.returned if place.returned else self._statement.columns
+        references.add(_strings(node.fields))
 
-    def _read_a_indirection(self, node: Any, _quiet: bool) -> None:
-        self._statement.columns.add(("?", *_strings(node.indirection)))
+    def _read_a_indirection(self, node: Any, place: _Place) -> None:
+        references = self._statement.returned if place.returned else self._statement.columns
+        references.add(("?", *_strings(node.indirection)))
 
-    def _read_funccall(self, node: Any, _quiet: bool) -> None:
-        self._statement.functions.add(_qualified(_strings(node.funcname)))
+    def _read_funccall(self, node: Any, place: _Place) -> None:
+        name = _qualified(_strings(node.funcname))
+        self._statement.functions.add(name)
+        self._statement.clocked |= name.name in _CLOCKS and not place.sets
 
-    def _read_a_expr(self, node: Any, _quiet: bool) -> None:
-        parts = _strings(node.name)
-        if len(parts) > 1 and parts[0] != "pg_catalog" and node.kind == A_Expr_Kind.AEXPR_OP:
-            self._statement.operators.add(_qualified(parts))
+    def _read_sqlvaluefunction(self, node: Any, place: _Place) -> None:
+        self._statement.clocked |= node.op not in _USERS and not place.sets
 
-    def _read_a_const(self, node: Any, quiet: bool) -> None:
+    def _read_a_expr(self, node: Any, _place: _Place) -> None:
+        if node.kind in (A_Expr_Kind.AEXPR_OP, A_Expr_Kind.AEXPR_OP_ANY, A_Expr_Kind.AEXPR_OP_ALL):
+            self._operator(node.name)
+
+    def _operator(self, parts: Any) -> None:
+        if parts:
+            self._statement.operators.add(_qualified(_strings(parts)))
+
+    def _read_a_const(self, node: Any, place: _Place) -> None:
         which = node.WhichOneof("val")
-        if quiet or which in (None, "boolval"):
+        if place.quiet or which in (None, "boolval"):
             return
         kind = LiteralKind.NUMBER if which in ("ival", "fval") else LiteralKind.TEXT
-        value = getattr(getattr(node, which), which)
-        self._statement.literals.append(Literal(kind, str(value)))
+        value = str(getattr(getattr(node, which), which))
+        self._statement.literals.append(Literal(kind, value))
+        self._statement.clocked |= value.strip().lower() in _CLOCK_WORDS and not place.sets
 
-    def _read_paramref(self, node: Any, _quiet: bool) -> None:
+    def _read_paramref(self, node: Any, _place: _Place) -> None:
         self._statement.parameters.add(node.number)
 
-    def _read_lockingclause(self, _node: Any, _quiet: bool) -> None:
+    def _read_lockingclause(self, _node: Any, _place: _Place) -> None:
         self._statement.locks_rows = True
+
+
+def _set_columns(targets: Any, relation: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the columns that are set, and those of them whose new value mentions the present one."""
+    own = {relation.relname, relation.alias.aliasname}
+    columns, rebuilt = set(), set()
+    for target in map(_unwrap, targets):
+        columns.add(target.name)
+        mentioned = (_strings(ref.fields) for ref in _nodes(target, "ColumnRef"))
+        if any(parts[-1] == target.name and (len(parts) == 1 or parts[-2] in own) for parts in mentioned):
+            rebuilt.add(target.name)
+    return frozenset(columns), frozenset(rebuilt)
+
+
+def _nodes(node: Any, wanted: str) -> Iterator[Any]:
+    if type(node).__name__ == wanted:
+        yield node
+    for _, child in _children(node):
+        yield from _nodes(child, wanted)
+
+
+def _always(condition: Any) -> bool:
+    """Tell whether a condition visibly holds for every row: it names no column, or compares one with itself."""
+    name = type(condition).__name__
+    if name == "BoolExpr" and condition.boolop != BoolExprType.NOT_EXPR:
+        some = any if condition.boolop == BoolExprType.OR_EXPR else all
+        return some(_always(_unwrap(argument)) for argument in condition.args)
+    if name == "A_Expr":
+        sides = [_names(_unwrap(side)) for side in (condition.lexpr, condition.rexpr)]
+        if sides[0] and sides[0] == sides[1]:
+            return True
+    return next(_nodes(condition, "ColumnRef"), None) is None
+
+
+def _names(node: Any) -> tuple[str, ...]:
+    return _strings(node.fields) if type(node).__name__ == "ColumnRef" else ()

@@ -1,9 +1,11 @@
 """What the names in statements mean on the target: relations, the tables behind views, functions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from standfast.safety.parsing import Name, Statement
+from psycopg.rows import DictRow
+
+from standfast.safety.parsing import Name, Statement, StatementRefused, parse_statement
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 
@@ -26,13 +28,20 @@ class Relation:
     """Name -> type."""
     keys: frozenset[str]
     """Columns of primary, unique and foreign keys."""
-    behind: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Tables behind a view, and the columns that it uses."""
+    behind: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    """Tables behind a view, and the columns that it uses; None for all of them."""
 
     @property
     def tables(self) -> frozenset[str]:
         """The tables that are read or written through this name."""
         return frozenset({self.root, *self.behind})
+
+    def shows(self, table: str, column: str) -> bool:
+        """Tell whether this is a view that uses the column of the table."""
+        if table not in self.behind:
+            return False
+        columns = self.behind[table]
+        return columns is None or column in columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +60,8 @@ class Resolution:
     relations: Mapping[Name, Relation]
     """Names that mean nothing are left out."""
     functions: Mapping[Name, tuple[Function, ...]]
+    own_operators: frozenset[Name]
+    """Operators that may run a function of the target's own."""
 
 
 async def resolve(connection: Connection, parsed: Iterable[Statement]) -> Resolution:
@@ -58,54 +69,69 @@ async def resolve(connection: Connection, parsed: Iterable[Statement]) -> Resolu
     parsed = list(parsed)
     names = {name for s in parsed for name in (*s.reads, *(write.table for write in s.writes))}
     functions = {name for s in parsed for name in s.functions}
+    operators = {name for s in parsed for name in s.operators}
     return Resolution(
         relations=await _relations(connection, sorted(names, key=str)),
         functions=await _functions(connection, sorted(functions, key=str)),
+        own_operators=frozenset(map(_written, await _rows(connection, "operators", operators))),
     )
 
 
+async def _rows(connection: Connection, statement: str, names: Collection[Name]) -> list[DictRow]:
+    """Return what `statement` says about the names."""
+    if not names:
+        return []
+    parameters = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
+    return await (await connection.execute(_SQL[statement], parameters)).fetchall()
+
+
+def _written(row: DictRow) -> Name:
+    return Name(row["written_schema"], row["written_name"])
+
+
 async def _relations(connection: Connection, names: list[Name]) -> dict[Name, Relation]:
-    written = {_quoted(name): name for name in names}
-    cursor = await connection.execute(_SQL["relations"], {"names": list(written)})
-    rows = [row for row in await cursor.fetchall() if row["found"]]
-    views = [row["written"] for row in rows if row["kind"] in _VIEWS]
-    behind = await _behind(connection, views)
-    found = {}
-    for row in rows:
-        full_name = f"{row['schema']}.{row['name']}"
-        found[written[row["written"]]] = Relation(
+    rows = await _rows(connection, "relations", names)
+    behind = await _behind(connection, {row["oid"]: row["definition"] for row in rows if row["kind"] in _VIEWS})
+    return {
+        _written(row): Relation(
             schema=row["schema"],
-            full_name=full_name,
+            full_name=f"{row['schema']}.{row['name']}",
             root=row["root"],
             kind=row["kind"],
             columns=row["columns"],
             keys=frozenset(row["keys"]),
-            behind=behind.get(full_name, {}),
+            behind=behind.get(row["oid"], {}),
         )
-    return found
+        for row in rows
+    }
 
 
-async def _behind(connection: Connection, views: list[str]) -> dict[str, dict[str, frozenset[str]]]:
+async def _behind(connection: Connection, views: Mapping[int, str]) -> dict[int, dict[str, frozenset[str] | None]]:
     if not views:
         return {}
-    found: dict[str, dict[str, frozenset[str]]] = {}
-    cursor = await connection.execute(_SQL["views"], {"views": views})
+    found: dict[int, dict[str, frozenset[str] | None]] = {}
+    opaque = {view for view, definition in views.items() if _shows_rows(definition)}
+    cursor = await connection.execute(_SQL["views"], {"views": list(views)})
     for row in await cursor.fetchall():
         found.setdefault(row["view"], {})[row["table"]] = frozenset(row["columns"])
-    return found
+        if row["definition"] is not None and _shows_rows(row["definition"]):
+            opaque.add(row["view"])
+    return {view: dict.fromkeys(tables) if view in opaque else tables for view, tables in found.items()}
+
+
+def _shows_rows(definition: str) -> bool:
+    """Tell whether a view uses rows as a whole, where the catalog names no columns, or can't be understood."""
+    try:
+        statement = parse_statement(definition)
+    except StatementRefused:
+        return True
+    rows = statement.aliases | {alias for alias, _ in statement.named}
+    return any(parts[-1] == "*" or parts[-1] in rows for parts in statement.columns)
 
 
 async def _functions(connection: Connection, names: list[Name]) -> dict[Name, tuple[Function, ...]]:
-    if not names:
-        return {}
-    parameters = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
-    cursor = await connection.execute(_SQL["functions"], parameters)
     found: dict[Name, tuple[Function, ...]] = {}
-    for row in await cursor.fetchall():
-        name = Name(row["written_schema"], row["written_name"])
+    for row in await _rows(connection, "functions", names):
+        name = _written(row)
         found[name] = (*found.get(name, ()), Function(schema=row["schema"], volatility=row["volatility"]))
     return found
-
-
-def _quoted(name: Name) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (name.schema, name.name) if part is not None)

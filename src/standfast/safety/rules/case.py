@@ -36,17 +36,29 @@ class Case:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The statement's kind and those of the writes in its WITH; an upsert is an update, too."""
-        kinds = {self.statement.kind, *(write.command for write in self.statement.writes)}
-        return frozenset(kinds | ({"update"} if self.statement.replaces_rows else set()))
+        """The statement's kind and those of all writes in it: an upsert is an update, too."""
+        return frozenset({self.statement.kind, *(write.command for write in self.statement.writes)})
+
+    def meant_by(self, qualifier: str) -> list[Relation] | None:
+        """Return the relations that the qualifier of a column stands for; None if it may stand for something else."""
+        names = [name for alias, name in self.statement.named if alias == qualifier]
+        if not names or qualifier in self.statement.aliases:
+            return None
+        return [self.resolution.relations[name] for name in names if name in self.resolution.relations]
 
     def counted(self, effect: OperationEffect) -> dict[str, RowCounts]:
         """Return the rows that count: all but those that triggers write where the constraints allow it."""
         return {
             table: counts
             for table, counts in effect.counts.items()
-            if table in self.named_tables or self.constraints.table(table).trigger_writes is None
+            if table in self.named_tables or not self._may_be_ignored(table, counts, effect)
         }
+
+    def _may_be_ignored(self, table: str, counts: RowCounts, effect: OperationEffect) -> bool:
+        """Tell whether triggers alone may have written there, and have taken nothing away."""
+        by_cascade = any(change.table == table and change.via == "cascade" for change in effect.rows)
+        allowed = self.constraints.table(table).trigger_writes is not None
+        return allowed and not by_cascade and not counts.deleted
 
 
 class Rule:

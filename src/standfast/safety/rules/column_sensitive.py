@@ -1,10 +1,11 @@
 """Sensitive columns: secret ones are never read, personal ones and money are a person's business."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
 from standfast.safety.constraints import ColumnClass, ColumnConstraint
 from standfast.safety.effect import OperationEffect
+from standfast.safety.parsing import Name
 from standfast.safety.resolution import Relation
 from standfast.safety.rules.case import Case, Rule
 
@@ -23,7 +24,9 @@ class SensitiveColumns(Rule):
             if column.column_class is not ColumnClass.MONEY and self._read(case, column, touching):
                 secret = column.column_class is ColumnClass.SECRET
                 yield self._judge(Verdict.BLOCK if secret else Verdict.APPROVAL, column, "is read")
-            elif column.column_class is not ColumnClass.MONEY and _means(case.statement.returned, column, touching):
+            elif column.column_class is not ColumnClass.MONEY and self._means(
+                case, case.statement.returned, column, touching
+            ):
                 yield self._judge(Verdict.APPROVAL, column, "is returned")
             if self._written(case, column):
                 yield self._judge(Verdict.APPROVAL, column, "is written")
@@ -43,14 +46,36 @@ class SensitiveColumns(Rule):
         return [case.resolution.relations[name] for name in names if name in case.resolution.relations]
 
     def _read(self, case: Case, column: ColumnConstraint, touching: list[Relation]) -> bool:
-        through_view = any(column.name in relation.behind.get(column.table, ()) for relation in touching)
+        through_view = any(relation.shows(column.table, column.name) for relation in touching)
         as_function = any(function.name == column.name for function in case.statement.functions)
-        return through_view or as_function or _means(case.statement.columns, column, touching, case.statement.aliases)
+        references = case.statement.columns
+        if any(column.table in case.resolution.relations[name].tables for name in self._reads(case)):
+            references = references | case.statement.returned  # not only the rows that the statement itself writes
+        return through_view or as_function or self._means(case, references, column, touching)
+
+    def _reads(self, case: Case) -> Iterator[Name]:
+        return (name for name in case.statement.reads if name in case.resolution.relations)
+
+    def _means(
+        self, case: Case, references: set[tuple[str, ...]], column: ColumnConstraint, touching: list[Relation]
+    ) -> bool:
+        """Tell whether a reference may mean the column: by its name, by `*`, or by the row as a whole."""
+        known = case.resolution.relations
+        rows = {alias for alias, name in case.statement.named if name in known and known[name] in touching}
+        rows |= case.statement.aliases
+        for parts in references:
+            meant = case.meant_by(parts[-2]) if len(parts) > 1 else None
+            if meant is not None:
+                if parts[-1] in (column.name, "*") and any(column.table in relation.tables for relation in meant):
+                    return True
+            elif column.name in parts or parts[-1] == "*" or parts[-1] in rows:
+                return True
+        return False
 
     def _written(self, case: Case, column: ColumnConstraint) -> bool:
         return any(
             column.table in relation.tables
-            and write.command in ("insert", "update", "merge")
+            and write.command in ("insert", "update")
             and (write.columns is None or column.name in write.columns)
             for write, relation in case.writes
         )
@@ -59,14 +84,3 @@ class SensitiveColumns(Rule):
         name = f"{column.table}.{column.name}"
         message = f"{column.column_class} column {name} {what}"
         return self.finding(verdict, message, column=name, column_class=column.column_class.value)
-
-
-def _means(
-    references: set[tuple[str, ...]],
-    column: ColumnConstraint,
-    touching: list[Relation],
-    aliases: Iterable[str] = (),
-) -> bool:
-    """Tell whether a reference may mean the column: by its name, by `*`, or by the row as a whole."""
-    rows = {*aliases, *(relation.full_name.rpartition(".")[2] for relation in touching)}
-    return any(column.name in parts or parts[-1] == "*" or parts[-1] in rows for parts in references)

@@ -12,11 +12,10 @@ class ReplacedDocuments(Rule):
     id = "document.replaced"
 
     def before(self, case: Case) -> Iterator[Finding]:
-        mentioned = {parts[-1] for parts in case.statement.columns}
         for write, relation in case.writes:
             if write.command != "update" or write.columns is None:
                 continue
-            for column in sorted(write.columns - mentioned):
+            for column in sorted(write.columns - write.rebuilt):
                 kind = relation.columns.get(column, "")
                 if kind in ("json", "jsonb") or kind.endswith("[]"):
                     name = f"{relation.full_name}.{column}"

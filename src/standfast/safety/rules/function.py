@@ -27,8 +27,17 @@ class Functions(Rule):
     def before(self, case: Case) -> Iterator[Finding]:
         for name in sorted(case.statement.functions, key=str):
             yield from self._judge(case, name, case.resolution.functions.get(name, ()))
-        for operator in sorted(case.statement.operators, key=str):
-            yield self.finding(Verdict.APPROVAL, f"operator {operator} may run any function", operator=str(operator))
+        for operator in sorted(case.statement.operators & case.resolution.own_operators, key=str):
+            message = f"operator {operator} runs a function of the target's own"
+            yield self.finding(Verdict.APPROVAL, message, operator=str(operator))
+        yield from self._fields(case)
+
+    def _fields(self, case: Case) -> Iterator[Finding]:
+        """Judge `(row).name`, which calls the function `name` where the row has no such column."""
+        columns = {column for relation in case.resolution.relations.values() for column in relation.columns}
+        for parts in sorted(case.statement.columns | case.statement.returned):
+            for name in sorted({*parts[1:]} - columns - {"*", "?"}) if parts[0] == "?" else ():
+                yield self.finding(Verdict.APPROVAL, f"(...).{name} may call a function", function=name)
 
     def _judge(self, case: Case, name: Name, meanings: tuple[Function, ...]) -> Iterator[Finding]:
         if not meanings:
@@ -38,6 +47,8 @@ class Functions(Rule):
         for meaning, said in zip(meanings, given, strict=True):
             full_name = f"{meaning.schema}.{name.name}"
             verdict = said or _built_in(name.name, meaning)
+            if case.statement.kind == "add_column" and meaning.volatility == "v":
+                verdict = Verdict.BLOCK  # it would rewrite the whole table
             if verdict is Verdict.BLOCK:
                 message = f"function {full_name} acts beyond the rows of this plan, or hides what it does"
                 yield self.finding(Verdict.BLOCK, message, function=full_name)

@@ -7,9 +7,12 @@ from standfast.safety.parsing import Name
 from standfast.safety.resolution import TABLES
 from standfast.safety.rules.case import Case, Rule
 
+_FOREIGN_TABLE = "f"
+_IMPLIED = frozenset({"*", "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
+
 
 class KnownObjects(Rule):
-    """Unknown relations and those of other schemas are blocked; a write through a view needs a person."""
+    """Unknown relations and columns and those of other schemas are blocked; a write through a view needs a person."""
 
     id = "object.known"
 
@@ -24,9 +27,18 @@ class KnownObjects(Rule):
             elif relation.schema not in case.constraints.schemas:
                 message = f"{relation.full_name} is outside the target's schemas"
                 yield self.finding(Verdict.BLOCK, message, name=relation.full_name)
+            elif name in written and relation.kind == _FOREIGN_TABLE:
+                message = f"{relation.full_name} is on another server, where a rehearsal can't be measured"
+                yield self.finding(Verdict.BLOCK, message, name=relation.full_name)
             elif name in written and relation.kind not in TABLES:
                 message = f"{relation.full_name} is no table; a write through it changes what stands behind it"
                 yield self.finding(Verdict.APPROVAL, message, name=relation.full_name)
+        for parts in sorted(statement.columns | statement.returned):
+            relations = case.meant_by(parts[-2]) if len(parts) > 1 else None
+            if relations and not any(parts[-1] in relation.columns or parts[-1] in _IMPLIED for relation in relations):
+                # PostgreSQL would take it for a function of the whole row.
+                message = f"there is no column {'.'.join(parts)}"
+                yield self.finding(Verdict.BLOCK, message, mendable=True, name=".".join(parts))
 
     def _names_with_query(self, case: Case, name: Name) -> bool:
         return name.schema is None and name.name in case.statement.with_names

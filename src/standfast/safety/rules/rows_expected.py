@@ -6,6 +6,8 @@ from standfast.report import Finding, Verdict
 from standfast.safety.effect import OperationEffect
 from standfast.safety.rules.case import Case, Rule
 
+_ROWS = frozenset({"insert", "update", "delete", "merge"})
+
 
 class ExpectedRows(Rule):
     """Compares `expect_rows` with the measured rows of the named tables; says so if nothing changes at all."""
@@ -13,7 +15,7 @@ class ExpectedRows(Rule):
     id = "rows.expected"
 
     def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
-        if not case.statement.writes:
+        if not _ROWS & case.kinds:
             return
         rows = sum(counts.total for table, counts in effect.counts.items() if table in case.named_tables)
         expected = case.operation.expect_rows

@@ -16,3 +16,6 @@ class WhereRequired(Rule):
             if not write.has_where:
                 message = f"{write.command} of {write.table} has no WHERE: it means every row"
                 yield self.finding(Verdict.BLOCK, message, mendable=True, table=str(write.table))
+            elif write.means_all:
+                message = f"the condition of the {write.command} of {write.table} holds for every row"
+                yield self.finding(Verdict.APPROVAL, message, table=str(write.table))

@@ -1,0 +1,77 @@
+"""Server-sent events: a page is told that there is something newer, and fetches it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from standfast.client import Standfast
+from standfast.dashboard.inbox import Filter, load
+from standfast.dashboard.tickets import version, workflow_id
+from standfast.errors import StandfastError
+
+KEEP_ALIVE_SECONDS = 15.0
+"""A comment so often, so that nobody in between takes a quiet stream for a dead one."""
+LIST_SECONDS = 1.0
+"""How often the list is looked at; Temporal's visibility store has nothing to push."""
+
+
+class Streams:
+    """The event streams of the inbox and of tickets. All end once `closing` is set: a server that stops can't wait."""
+
+    def __init__(self, standfast: Standfast, closing: asyncio.Event) -> None:
+        self._standfast = standfast
+        self._closing = closing
+
+    async def inbox(self, request: Request) -> Response:
+        """Tell when the list, as the address narrows it, has changed."""
+        return self._response(self._list_versions(Filter.of(request.query_params)))
+
+    async def ticket(self, request: Request) -> Response:
+        """Tell when the ticket has changed."""
+        return self._response(self._ticket_versions(workflow_id(request)))
+
+    def _response(self, versions: AsyncGenerator[str]) -> Response:
+        return StreamingResponse(self._events(versions), media_type="text/event-stream")
+
+    async def _list_versions(self, narrowed: Filter) -> AsyncGenerator[str]:
+        last = ""
+        while True:
+            groups = await load(self._standfast, narrowed)
+            if groups.version != last:
+                last = groups.version
+                yield last
+            await asyncio.sleep(LIST_SECONDS)
+
+    async def _ticket_versions(self, watched: str) -> AsyncGenerator[str]:
+        async for view in self._standfast.watch(watched):
+            yield version(view)
+
+    async def _events(self, versions: AsyncGenerator[str]) -> AsyncIterator[str]:
+        closing = asyncio.create_task(self._closing.wait())
+        following = asyncio.create_task(_next(versions))
+        try:
+            yield "retry: 2000\n\n"
+            while not self._closing.is_set():
+                await asyncio.wait({closing, following}, timeout=KEEP_ALIVE_SECONDS, return_when="FIRST_COMPLETED")
+                if not following.done():
+                    yield ": still here\n\n"
+                    continue
+                newest = following.result()
+                if newest is None:
+                    yield "event: end\ndata:\n\n"
+                    return
+                yield f"event: changed\ndata: {newest}\n\n"
+                following = asyncio.create_task(_next(versions))
+        except StandfastError:
+            return  # the browser connects again, and its page tells what is away
+        finally:
+            closing.cancel()
+            following.cancel()
+            await asyncio.gather(closing, following, return_exceptions=True)
+            await versions.aclose()
+
+
+async def _next(versions: AsyncGenerator[str]) -> str | None:
+    return await anext(versions, None)

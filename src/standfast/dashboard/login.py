@@ -1,0 +1,44 @@
+"""Signing in by a one-time link, and out."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from standfast.dashboard.guard import cookie_name
+from standfast.dashboard.rendering import Renderer
+from standfast.dashboard.sessions import SESSION_LASTS, LinkRefused, Sessions, local_session
+
+
+class Login:
+    """The pages around a session."""
+
+    def __init__(self, sessions: Sessions, renderer: Renderer) -> None:
+        self._sessions = sessions
+        self._renderer = renderer
+
+    async def ask(self, request: Request) -> Response:
+        """Show a button: looking at the link, as previews of mail and chat do, must not use it up."""
+        return self._page(request, token=request.query_params.get("token", ""))
+
+    async def sign_in(self, request: Request) -> Response:
+        """Redeem the link and start a session."""
+        token = (await request.form()).get("token")
+        try:
+            session = await self._sessions.redeem(token if isinstance(token, str) else "", local_session())
+        except LinkRefused as error:
+            return self._page(request, refused=str(error), status=403)
+        response = RedirectResponse("/", status_code=303)
+        response.set_cookie(
+            cookie_name(request), session, max_age=int(SESSION_LASTS.total_seconds()), httponly=True, samesite="lax"
+        )
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session, here and in the database."""
+        await self._sessions.revoke(request.cookies[cookie_name(request)])
+        response = RedirectResponse("/login", status_code=303)
+        response.delete_cookie(cookie_name(request), httponly=True, samesite="lax")
+        return response
+
+    def _page(self, request: Request, *, token: str = "", refused: str = "", status: int = 200) -> Response:
+        content = {"token": token, "refused": refused, "user": local_session().user}
+        return self._renderer.page(request, "login.html", status=status, **content)

@@ -1,0 +1,34 @@
+"""Templates to pages: everything printed is escaped, and made visible where it would be hidden."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from standfast.dashboard import text
+from standfast.report import effect_sentence
+
+
+class Renderer:
+    """Renders the templates of this package. In attributes and text areas they use `|e`, see `text.printed`."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("standfast.dashboard"),
+            autoescape=True,
+            finalize=text.printed,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(
+            moment=text.moment, json_value=text.json_value, parameter=text.parameter, visible=text.visible
+        )
+        self._environment.globals.update(effect_sentence=effect_sentence, age=text.age)
+
+    def page(self, request: Request, template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
+        """Return the page that `template` makes of `content`; it also knows the `session`, None if there is none."""
+        known = {"session": getattr(request.state, "session", None), "now": datetime.now(UTC)}
+        return HTMLResponse(self._environment.get_template(template).render(known | content), status_code=status)

@@ -1,0 +1,97 @@
+"""Serving the dashboard until it is told to stop."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from standfast.client import Standfast
+from standfast.dashboard.app import build_app
+from standfast.dashboard.guard import LOOPBACK
+from standfast.errors import InvalidInput
+from standfast.settings import Settings
+from standfast.store.connections import Databases
+
+_GRACE_SECONDS = 5
+
+
+class Server(uvicorn.Server):
+    """A web server whose open event streams end when it stops, instead of keeping it."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,  # addresses may hold a login link's token
+                ws="none",
+                lifespan="off",
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        self._closing = app.state.closing
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `serve`: uvicorn would raise them again in the end, before connections are closed."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, and then everything else."""
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve the dashboard until SIGTERM or SIGINT.
+
+    Raises:
+        InvalidInput: `dashboard.host` is not a loopback address, or the port is taken.
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    refuse_other_hosts(settings.dashboard.host)
+    async with (
+        Standfast.connect(settings) as standfast,
+        Databases(settings, application="standfast-dashboard") as databases,
+    ):
+        server = Server(build_app(settings, standfast, databases))
+        listening = listen(settings.dashboard.host, settings.dashboard.port)
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, server.handle_exit, signum, None)
+        await server.serve(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to the address; the server closes it.
+
+    Raises:
+        InvalidInput: the address can't be used.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InvalidInput(f"dashboard.port is {port}, and {host}:{port} can't be used: {error.strerror}") from error
+    return bound
+
+
+def refuse_other_hosts(host: str) -> None:
+    """Refuse an address that others can reach: the one-time link is made for people on this machine.
+
+    Raises:
+        InvalidInput: `host` is not a loopback address.
+    """
+    if host not in LOOPBACK:
+        raise InvalidInput(
+            f"dashboard.host is {host!r}; the dashboard listens on 127.0.0.1, ::1 or localhost only, because its login "
+            "is made for people on this machine. From elsewhere, use an SSH tunnel: ssh -L 8765:127.0.0.1:8765 host"
+        )

@@ -1,0 +1,121 @@
+// Makes a page live: told by the server that there is something newer, it fetches the same page and replaces the
+// region marked with data-live, keeping focus, typed text and what was unfolded. Without it, everything works by reload.
+
+const region = document.querySelector("[data-live]");
+const status = document.getElementById("live");
+let source = null;
+let busy = false;
+let again = false;
+
+function say(text) {
+  if (status && status.textContent !== text) status.textContent = text;
+}
+
+function fields() {
+  return [...region.querySelectorAll("textarea[id], select[id], input[id]:not([type=hidden])")];
+}
+
+function remember() {
+  const focused = document.activeElement;
+  return {
+    shown: region.dataset.shown,
+    typed: new Map(fields().map((field) => [field.id, field.value])),
+    unfolded: [...region.querySelectorAll("details")].map((details) => details.open),
+    focus: region.contains(focused) ? focused.id : "",
+    selection: focused && "selectionStart" in focused ? [focused.selectionStart, focused.selectionEnd] : null,
+  };
+}
+
+function restore(before) {
+  const other = Boolean(before.shown) && before.shown !== region.dataset.shown;
+  for (const field of fields()) {
+    // A number typed to confirm one plan confirms no other.
+    if (before.typed.has(field.id) && !(other && field.id === "deleted-rows")) field.value = before.typed.get(field.id);
+  }
+  region.querySelectorAll("details").forEach((details, index) => {
+    if (before.unfolded[index] && !other) details.open = true;
+  });
+  const focused = before.focus && document.getElementById(before.focus);
+  if (focused) {
+    focused.focus({ preventScroll: true });
+    if (before.selection && "setSelectionRange" in focused) focused.setSelectionRange(...before.selection);
+  }
+  if (other) hold();
+}
+
+// Another plan, or other rows, came under the reader's hands: a click that was meant for the old one must not count.
+function hold() {
+  const buttons = [...region.querySelectorAll(".decide button")];
+  if (!buttons.length) return;
+  const notice = document.createElement("p");
+  const seen = document.createElement("button");
+  notice.className = "notice bad";
+  notice.setAttribute("role", "alert");
+  notice.append("What would change is not what it was when you opened this page. Look at it again. ", seen);
+  seen.type = "button";
+  seen.textContent = "I have looked at it";
+  seen.addEventListener("click", () => {
+    notice.remove();
+    for (const button of buttons) button.disabled = false;
+  });
+  for (const button of buttons) button.disabled = true;
+  region.querySelector(".decide h2").after(notice);
+}
+
+async function refresh() {
+  again = busy;
+  if (busy) return;
+  busy = true;
+  try {
+    const response = await fetch(region.dataset.page);
+    if (new URL(response.url).pathname === "/login") return location.assign("/login");
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const fresh = page.querySelector("[data-live]");
+    if (!fresh) return say("Not up to date; trying again");
+    const before = remember();
+    Object.assign(region.dataset, fresh.dataset);
+    region.replaceChildren(...fresh.childNodes);
+    document.title = page.title;
+    restore(before);
+  } catch {
+    say("Not up to date; trying again");
+  } finally {
+    busy = false;
+    if (again) refresh();
+  }
+}
+
+function connect() {
+  source = new EventSource(region.dataset.live);
+  source.addEventListener("open", () => say("Live"));
+  source.addEventListener("error", () => say("Connection lost; trying again"));
+  source.addEventListener("changed", (event) => {
+    if (event.data !== region.dataset.version) refresh();
+  });
+  source.addEventListener("end", disconnect);
+}
+
+function disconnect() {
+  source?.close();
+  source = null;
+  say("");
+}
+
+function countAges() {
+  for (const time of document.querySelectorAll("time[data-age]")) {
+    const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime)) / 1000));
+    const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([size]) => seconds >= size) ?? [1, "s"];
+    const text = `${Math.floor(seconds / size)} ${unit}`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+if (region) {
+  connect();
+  // A browser keeps six connections to a host; a tab that nobody looks at needs none.
+  document.addEventListener("visibilitychange", () => {
+    disconnect();
+    if (!document.hidden) connect();
+  });
+  setInterval(countAges, 5000);
+}

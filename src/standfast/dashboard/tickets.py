@@ -1,0 +1,123 @@
+"""The page of one ticket: what would change, why it stopped here, who says so, and the decision."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from standfast.client import Standfast
+from standfast.dashboard.changes import as_rehearsed, operation_changes
+from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, rights
+from standfast.dashboard.problems import status_of
+from standfast.dashboard.rendering import Renderer
+from standfast.documents import validate
+from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, UnknownTicket
+from standfast.outcome import State
+from standfast.settings import Settings
+from standfast.timeline import TimelineEntry
+from standfast.view import TicketView
+
+ROWS_SHOWN = 100
+"""Of one table; what an operation changes beyond that is counted, not shown."""
+ENTRIES_SHOWN = 300
+
+_STEPS = ("context", "plan", "check", "decision", "execution")
+_AT: dict[State, int] = {
+    State.GATHERING: 0,
+    State.PLANNING: 1,
+    State.VALIDATING: 2,
+    State.WAITING: 3,
+    State.EXECUTING: 4,
+}
+
+
+def workflow_id(request: Request) -> str:
+    """Return the workflow id that an address names."""
+    return "ticket/{target}/{id}".format(**request.path_params)
+
+
+def version(view: TicketView) -> str:
+    """Return what differs once something in the view has changed."""
+    return hashlib.sha256(view.model_dump_json().encode()).hexdigest()[:16]
+
+
+class TicketPages:
+    """The page of one ticket, its decision form and its timeline."""
+
+    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer) -> None:
+        self._standfast = standfast
+        self._settings = settings
+        self._renderer = renderer
+
+    async def show(self, request: Request) -> Response:
+        """Show the ticket."""
+        return await self._page(request)
+
+    async def decide(self, request: Request) -> Response:
+        """Take the decision of the form; a refused one is answered by the same page, with the reason on top."""
+        fields = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+        fields["comment"] = fields.get("comment", "").replace("\r\n", "\n")
+        try:
+            form = validate(DecisionForm, fields, source="the form", line=1, text="")
+            await deliver(self._standfast, workflow_id(request), request.state.session, form)
+        except UnknownTicket:
+            raise
+        except (DecisionRefused, InvalidInput) as error:
+            return await self._page(request, refused=str(error), fields=fields, status=status_of(error))
+        return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
+
+    async def history(self, request: Request) -> Response:
+        """Return the timeline as a file."""
+        entries = await self._standfast.history(workflow_id(request))
+        name = f"{request.path_params['target']}-{request.path_params['id']}-history.json"
+        return JSONResponse(
+            [entry.model_dump(mode="json") for entry in entries],
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    async def _page(
+        self, request: Request, *, refused: str = "", fields: dict[str, str] | None = None, status: int = 200
+    ) -> Response:
+        view, entries = await asyncio.gather(
+            self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
+        )
+        return self._renderer.page(
+            request,
+            "ticket.html",
+            status=status,
+            **_content(view),
+            rights=rights(view, request.state.session, self._settings.review),
+            solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
+            ui_link=self._standfast.ui_link(view.workflow_id),
+            entries=None if entries is None else entries[-ENTRIES_SHOWN:],
+            entries_left_out=max(0, len(entries or ()) - ENTRIES_SHOWN),
+            refused=refused,
+            fields=fields or {},
+        )
+
+    async def _timeline(self, workflow_id: str) -> Sequence[TimelineEntry] | None:
+        try:
+            return await self._standfast.history(workflow_id)
+        except ServiceUnavailable:  # the ticket is worth showing without
+            return None
+
+
+def _content(view: TicketView) -> dict[str, Any]:
+    """Return what the page says about a ticket, whoever looks."""
+    report = view.report
+    execution = view.outcome.execution if view.outcome else None
+    return {
+        "view": view,
+        "version": version(view),
+        "path": f"/tickets/{view.workflow_id}",
+        "operations": operation_changes(view.plan, report) if view.plan else (),
+        "rows_limit": ROWS_SHOWN,
+        "deleted_rows": deleted_rows(report) if report else 0,
+        "expires_at": report.rehearsed_at + report.expires_in if report else None,
+        "as_rehearsed": as_rehearsed(report, execution) if report and execution else False,
+        "steps": _STEPS,
+        "at_step": _AT.get(view.state, len(_STEPS)),
+    }

@@ -1,0 +1,505 @@
+"""The safety rules on a real database: what runs by itself, what a person decides, and what never runs at all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from standfast.local.shop import load_shop
+from standfast.plan import Operation, Plan
+from standfast.report import OperationReport, SafetyReport, Verdict
+from standfast.safety.check import check
+from standfast.safety.constraints import Constraints, append, parse_constraints, read_latest
+from standfast.store.connections import Role, open_connection
+from standfast.store.migrate import migrate_control, migrate_target
+from standfast.store.roles import role_name
+
+PASSWORD = "only-for-tests"
+SHOP = parse_constraints(files("standfast.local.shop").joinpath("constraints.yaml").read_text("utf-8"), source="shop")
+# What a real database has and the sample shop has not: ways to write, and to read, that a statement doesn't show.
+CROOKED = """
+CREATE TABLE shop.notices (id integer PRIMARY KEY, text text NOT NULL);
+CREATE TABLE shop.switches (id integer PRIMARY KEY, position text NOT NULL);
+CREATE TABLE shop.tokens (id integer PRIMARY KEY, used boolean NOT NULL);
+CREATE TABLE shop.keyless (text text);
+CREATE TABLE shop.journal (id integer PRIMARY KEY, customer_id integer REFERENCES shop.customers ON DELETE CASCADE);
+CREATE TABLE shop.hidden (id integer PRIMARY KEY, text text NOT NULL);
+INSERT INTO shop.notices SELECT n, 'n' FROM generate_series(1, 3) n;
+INSERT INTO shop.switches SELECT n, 'off' FROM generate_series(1, 3) n;
+INSERT INTO shop.tokens SELECT n, false FROM generate_series(1, 3) n;
+INSERT INTO shop.keyless VALUES ('a');
+INSERT INTO shop.journal VALUES (1, 1), (2, 1);
+INSERT INTO shop.hidden SELECT n, 'h' FROM generate_series(1, 9) n;
+
+CREATE VIEW shop.tax_numbers AS SELECT id, tax_id AS number FROM shop.customers;
+CREATE VIEW shop.tax_numbers_again AS SELECT * FROM shop.tax_numbers;
+CREATE VIEW shop.cards AS SELECT id, to_jsonb(c) AS card FROM shop.customers c;
+CREATE VIEW shop.receipts AS SELECT id, paid_on, amount AS value FROM shop.payments;
+CREATE VIEW shop.names AS SELECT id, name FROM shop.customers;
+
+CREATE FUNCTION shop.note(customer integer) RETURNS void LANGUAGE sql
+    AS 'INSERT INTO shop.support_history (customer_id, text) VALUES (customer, ''noted'')';
+CREATE FUNCTION shop.peek(shop.orders) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION shop.alike(integer, integer) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = $2';
+CREATE OPERATOR shop.=== (FUNCTION = shop.alike, LEFTARG = integer, RIGHTARG = integer);
+CREATE PROCEDURE shop.make_it_last() LANGUAGE plpgsql AS $$ BEGIN DELETE FROM shop.staff; COMMIT; END $$;
+CREATE FUNCTION shop.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT pg_catalog.now()';
+
+CREATE FUNCTION shop.empty_notices() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    AS $$ BEGIN TRUNCATE shop.notices; RETURN NULL; END $$;
+CREATE TRIGGER empty AFTER UPDATE ON shop.switches FOR EACH STATEMENT EXECUTE FUNCTION shop.empty_notices();
+CREATE FUNCTION shop.dismiss() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    AS $$ BEGIN DELETE FROM shop.staff WHERE id = 3; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON shop.tokens DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION shop.dismiss();
+CREATE FUNCTION shop.hide() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    AS $$ BEGIN UPDATE shop.hidden SET text = 'x'; RETURN NULL; END $$;
+CREATE TRIGGER hide AFTER UPDATE ON shop.notices FOR EACH STATEMENT EXECUTE FUNCTION shop.hide();
+ALTER TABLE shop.hidden ENABLE ROW LEVEL SECURITY;
+"""
+# Created after the roles got their rights: out of reach for them, but not for a cascade.
+LATE = """
+CREATE TABLE shop.late (id integer PRIMARY KEY, address_id integer REFERENCES shop.addresses ON DELETE CASCADE);
+INSERT INTO shop.late VALUES (1, 7);
+"""
+CROOKED_CONSTRAINTS = SHOP.model_copy(
+    update={
+        "tables": (
+            *SHOP.tables,
+            *parse_constraints(
+                """
+                version: 1
+                target: shop
+                tables:
+                  - {name: shop.notices, writes: auto}
+                  - {name: shop.switches, writes: auto}
+                  - {name: shop.tokens, writes: auto}
+                  - {name: shop.hidden, writes: auto}
+                  - {name: shop.journal, trigger_writes: allowed}
+                """,
+                source="test",
+            ).tables,
+        )
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def shop(postgres: str) -> Iterator[str]:
+    """URL of the sample shop and its crooked parts, as the superuser."""
+    name = "test_safety"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    url = make_conninfo(postgres, dbname=name)
+    asyncio.run(load_shop(url))
+    with psycopg.connect(url) as connection:
+        connection.execute(CROOKED.encode())
+    asyncio.run(migrate_target(url, "shop", ("shop",), dict.fromkeys(Role, PASSWORD)))
+    with psycopg.connect(url) as connection:
+        connection.execute(LATE.encode())
+    yield url
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def as_role(url: str, role: Role) -> str:
+    return make_conninfo(url, user=role_name("shop", role), password=PASSWORD)
+
+
+def plan_of(*operations: str | tuple[str, list[Any]]) -> Plan:
+    pairs = [(o, []) if isinstance(o, str) else o for o in operations]
+    return Plan(operations=tuple(Operation(sql=text, params=tuple(params)) for text, params in pairs))
+
+
+async def judge(
+    url: str, *operations: str | tuple[str, list[Any]], constraints: Constraints = CROOKED_CONSTRAINTS
+) -> SafetyReport:
+    return await check(
+        plan_of(*operations), url=url, target="shop", schemas=("shop",), constraints=constraints, ticket=None
+    )
+
+
+async def judge_one(url: str, statement: str, *params: Any, constraints: Constraints = SHOP) -> OperationReport:
+    report = await judge(url, (statement, list(params)), constraints=constraints)
+    return report.operations[0]
+
+
+def rules(report: OperationReport, verdict: Verdict) -> set[str]:
+    return {finding.rule for finding in report.findings if finding.verdict is verdict}
+
+
+def everything(url: str) -> dict[str, Any]:
+    """Return what the database holds: rows of all tables, relations, functions, roles and settings; no sequences."""
+    catalogs: dict[str, LiteralString] = {
+        "relations": "SELECT oid, relname, relkind, relfilenode, relowner, relacl FROM pg_class WHERE relkind <> 'S'",
+        "functions": "SELECT oid, proname, prosrc, proacl FROM pg_proc",
+        "roles": "SELECT oid, rolname, rolsuper, rolcanlogin FROM pg_roles",
+        "settings": "SELECT setdatabase, setrole, setconfig FROM pg_db_role_setting",
+        "comments": "SELECT objoid, classoid, description FROM pg_description",
+        "large objects": "SELECT oid FROM pg_largeobject_metadata",
+        "prepared": "SELECT gid FROM pg_prepared_xacts",
+        "locks": "SELECT classid, objid FROM pg_locks WHERE locktype = 'advisory'",
+    }
+    digest = sql.SQL("SELECT count(*), md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '')) FROM {} t")
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relkind = 'r' AND n.nspname IN ('shop', 'standfast', 'public')"
+        ).fetchall()
+        state: dict[str, Any] = {
+            f"{schema}.{name}": connection.execute(digest.format(sql.Identifier(schema, name))).fetchone()
+            for schema, name in tables
+        }
+        state |= {
+            what: connection.execute(
+                sql.SQL("SELECT count(*), md5(string_agg(t::text, '' ORDER BY t::text)) FROM ({}) t").format(
+                    sql.SQL(query)
+                )
+            ).fetchone()
+            for what, query in catalogs.items()
+        }
+    return state
+
+
+BENIGN: list[tuple[str, list[Any]]] = [
+    ("SELECT id, name FROM shop.customers WHERE id = $1", [1]),
+    ("SELECT o.*, c.name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id WHERE o.id = 1001", []),
+    ("SELECT id FROM open_orders LIMIT 3", []),
+    ("SELECT status, count(*), round(avg(total), 2) FROM orders GROUP BY status HAVING count(*) > 1 ORDER BY 1", []),
+    ("SELECT q.total FROM (SELECT sum(total) AS total FROM orders) q", []),
+    ("WITH big AS (SELECT id FROM orders WHERE total > 100) SELECT count(*) FROM big", []),
+    ("EXPLAIN SELECT * FROM shop.orders", []),
+    ("UPDATE shop.customers SET locked = false, failed_logins = 0 WHERE id = 13", []),
+    ("UPDATE customers SET preferences = preferences || $1 WHERE id = 5", [{"newsletter": False}]),
+    ("UPDATE customers SET preferences = jsonb_set(preferences, '{language}', '\"fr\"') WHERE id = 5", []),
+    ("UPDATE orders SET note = $1 WHERE id = 1002", ["'; DROP TABLE shop.staff; COMMIT; --"]),
+    ("UPDATE orders SET note = 'pg_sleep(1) DELETE FROM shop.staff' WHERE id = 1002", []),
+    ("UPDATE orders SET note = 'a' WHERE id = 1002 -- approved by the boss, run it; DROP TABLE shop.staff", []),
+    ("UPDATE orders SET note = initcap(trim(note)) || to_char(now(), 'YYYY') WHERE id = ANY($1)", [[1001, 1002]]),
+    ("UPDATE orders o SET note = 'vip' FROM customers c WHERE c.id = o.customer_id AND o.id = 1003 AND c.locked", []),
+    ("INSERT INTO refunds (order_id, amount, reason) VALUES (1001, 12.50, 'late')", []),
+    ("INSERT INTO support_history (customer_id, at, text) VALUES (1, now() - make_interval(hours => 1), 'a')", []),
+    ("INSERT INTO support_history (customer_id, text) SELECT id, 'a' FROM customers WHERE id < 4", []),
+    ("UPDATE subscriptions SET status = 'paused' WHERE id = 401 RETURNING id, status", []),
+]
+
+
+@pytest.mark.parametrize(("statement", "params"), BENIGN)
+async def test_what_is_harmless_runs_by_itself(shop: str, statement: str, params: list[Any]) -> None:
+    report = await judge(as_role(shop, Role.REHEARSER), (statement, params), constraints=SHOP)
+    assert (report.verdict, [f.message for f in report.all_findings if f.verdict is not Verdict.AUTO]) == ("auto", [])
+
+
+RISKY: list[tuple[str, str]] = [
+    # money, personal data, and secrets that a statement writes by itself
+    ("UPDATE payments SET amount = 1 WHERE id = 1001", "column.sensitive"),
+    ("UPDATE payments_2026_h1 SET amount = 1 WHERE order_id = 1001", "column.sensitive"),
+    ("UPDATE payments_2026_h2 SET amount = 1 WHERE order_id = 1001", "column.sensitive"),
+    ("UPDATE receipts SET value = 1 WHERE id IN (SELECT id FROM orders WHERE id IN (1001, 1002))", "column.sensitive"),
+    ("SELECT email FROM customers WHERE id = 1", "column.sensitive"),
+    ("SELECT id FROM customers WHERE email LIKE 'a%'", "column.sensitive"),
+    ("SELECT id FROM customers ORDER BY phone", "column.sensitive"),
+    ("SELECT lower(c.email) FROM customers c", "column.sensitive"),
+    ("SELECT q.x FROM (SELECT email AS x FROM customers) q", "column.sensitive"),
+    ("UPDATE customers SET email = 'new@example.com' WHERE id = 1", "column.sensitive"),
+    ("UPDATE customers SET tax_id = 'TAX-1' WHERE id = 1", "column.sensitive"),
+    ("UPDATE customers SET locked = false WHERE id = 1 RETURNING *", "column.sensitive"),
+    ("UPDATE customers SET locked = false WHERE id = 1 RETURNING old.tax_id", "column.sensitive"),
+    ("UPDATE customers SET locked = false WHERE id = 1 RETURNING to_jsonb(new)", "column.sensitive"),
+    ("UPDATE customers SET locked = false WHERE id = 1 RETURNING WITH (OLD AS o) o", "column.sensitive"),
+    # values
+    ("INSERT INTO refunds (order_id, amount, reason) VALUES (1001, 100.01, 'x')", "value.limit"),
+    ("INSERT INTO refunds (order_id, amount, reason) VALUES (1001, 'NaN', 'x')", "value.limit"),
+    ("UPDATE customers SET credit = 20 + 6 WHERE id = 1", "value.limit"),
+    # rows
+    ("UPDATE orders SET note = 'x' WHERE id BETWEEN 1001 AND 1006", "rows.limit"),
+    ("UPDATE orders SET note = 'x' WHERE id > 2000", "rows.limit"),
+    ("UPDATE orders SET note = 'x' FROM customers c WHERE c.id = 1 AND orders.id < 1100", "rows.limit"),
+    (
+        "UPDATE orders SET note = 'x' WHERE customer_id IN (SELECT customer_id FROM staff) AND orders.id < 1050",
+        "rows.limit",
+    ),
+    ("DELETE FROM support_history WHERE id = 1", "statement.kind"),
+    ("WITH gone AS (DELETE FROM support_history WHERE id = 1 RETURNING id) SELECT id FROM gone", "statement.kind"),
+    ("DELETE FROM customers WHERE id = 2", "rows.elsewhere"),
+    ("DELETE FROM addresses WHERE id = 3", "rows.elsewhere"),
+    ("SELECT note(1)", "rows.elsewhere"),
+    ("UPDATE switches SET position = 'on' WHERE true AND id = id", "statement.where"),
+    ("UPDATE notices SET text = 'x' WHERE id = id OR false", "statement.where"),
+    ("UPDATE notices SET text = 'x' WHERE 1 = 1", "statement.where"),
+    ("UPDATE orders SET note = 'x' WHERE id IN (SELECT id FROM orders LIMIT 2)", "rows.unstable"),
+    ("UPDATE orders SET note = 'x' WHERE id = 1001 AND placed_at < now()", "rows.unstable"),
+    ("UPDATE orders SET note = 'x' WHERE id = 1001 AND placed_at < CURRENT_DATE", "rows.unstable"),
+    ("UPDATE orders SET note = 'x' WHERE id = 1001 AND placed_at < timestamptz 'yesterday'", "rows.unstable"),
+    (
+        "WITH t AS (SELECT now() AS at) UPDATE orders SET note = 'x' FROM t WHERE id = 1001 AND placed_at < t.at",
+        "rows.unstable",
+    ),
+    (
+        "INSERT INTO support_history (customer_id, text) SELECT id, 'x' FROM customers WHERE id < 3 AND created_at < now()",
+        "rows.unstable",
+    ),
+    ("UPDATE orders SET note = 'x' WHERE id = 1001 AND random() < 2", "function"),
+    ("SELECT id FROM orders WHERE id = 1001 FOR UPDATE", "rows.unstable"),
+    ("INSERT INTO keyless VALUES ('b')", "rows.unmeasured"),
+    # keys and documents
+    ("UPDATE orders SET id = 99999 WHERE id = 1004", "key.changed"),
+    ("UPDATE orders SET customer_id = 3 WHERE id = 1001", "key.changed"),
+    ("UPDATE customers SET preferences = '{}' WHERE id = 1", "document.replaced"),
+    ("UPDATE customers SET preferences = $$\"x\"$$ WHERE id = 1 AND preferences ? 'language'", "document.replaced"),
+    (
+        "INSERT INTO products (id, name, price, stock) VALUES (1, 'x', 1, 1) "
+        "ON CONFLICT (id) DO UPDATE SET attributes = excluded.attributes",
+        "document.replaced",
+    ),
+    # objects and functions
+    ("UPDATE names SET name = 'x' WHERE id = 1", "object.known"),
+    ("INSERT INTO products (name, price, stock) VALUES ('x', 1, 1)", "table.writes"),
+    ("SELECT shop.note(1)", "function"),
+    ("SELECT now() FROM shop.note(1)", "function"),
+    ("SELECT shop.now()", "function"),
+    ("SELECT id FROM orders WHERE id === 1001", "function"),
+    ("SELECT id FROM orders WHERE id OPERATOR(shop.===) ANY (ARRAY[1])", "function"),
+    ("SELECT 1 OPERATOR(shop.===) ANY (SELECT id FROM orders)", "function"),
+    ("SELECT (o).peek FROM orders o WHERE o.id = 1001", "function"),
+    ("SELECT peek(o) FROM orders o", "function"),
+]
+
+
+@pytest.mark.parametrize(("statement", "rule"), RISKY)
+async def test_what_is_risky_needs_a_person(shop: str, statement: str, rule: str) -> None:
+    report = await judge_one(shop, statement, constraints=CROOKED_CONSTRAINTS)
+    assert (report.verdict, [f.message for f in report.findings if f.verdict is Verdict.BLOCK]) == ("approval", [])
+    assert rule in rules(report, Verdict.APPROVAL)
+
+
+HOSTILE: list[str] = [
+    # more than one statement, and text that is not what it seems
+    "SELECT 1; COMMIT; DROP TABLE shop.staff",
+    "SELECT '--';\nDELETE FROM shop.staff",
+    "SELECT 1\x00; DELETE FROM shop.staff",
+    "SELECT 1 /* ; */; DELETE FROM shop.staff /*",
+    "SELECT '\\'; DELETE FROM shop.staff; --'",
+    "SELECT E'\\'; DELETE FROM shop.staff; --",
+    "UPDATE orders SET note = 'x'; DROP TABLE shop.staff; --' WHERE id = 1",
+    "",
+    "-- DELETE FROM shop.staff",
+    "NOT SQL",
+    # out of the transaction
+    "COMMIT",
+    "COMMIT AND CHAIN",
+    "ROLLBACK",
+    "ABORT",
+    "BEGIN",
+    "SAVEPOINT a",
+    "PREPARE TRANSACTION 'left behind'",
+    "DO $$ BEGIN DELETE FROM shop.staff; COMMIT; END $$",
+    "DO $a$ BEGIN EXECUTE $b$ DO $c$ BEGIN DELETE FROM shop.staff; COMMIT; END $c$ $b$; END $a$",
+    "CALL shop.make_it_last()",
+    "SELECT * FROM dblink('dbname=test_safety', 'DELETE FROM shop.staff RETURNING 1') AS t(a int)",
+    "SELECT dblink_exec('dbname=test_safety', 'DELETE FROM shop.staff')",
+    "COPY (SELECT 1) TO PROGRAM 'touch /tmp/standfast-escaped'",
+    "COPY shop.staff FROM PROGRAM 'echo 9'",
+    "COPY shop.staff TO '/tmp/standfast-escaped'",
+    "COPY shop.staff TO STDOUT",
+    "SELECT nextval('shop.orders_id_seq')",
+    "SELECT setval('shop.orders_id_seq', 1)",
+    "SELECT pg_catalog.setval('shop.orders_id_seq', 1)",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_lock(1)",
+    "SELECT pg_notify('a', 'b')",
+    "SELECT pg_logical_emit_message(false, 'a', 'b')",
+    "SELECT pg_switch_wal()",
+    "SELECT pg_stat_reset()",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "NOTIFY a",
+    "LISTEN a",
+    "UNLISTEN *",
+    "CHECKPOINT",
+    "VACUUM shop.orders",
+    "ANALYZE shop.orders",
+    "CREATE INDEX CONCURRENTLY ON shop.orders (note)",
+    "ALTER SYSTEM SET log_statement = 'none'",
+    "CREATE DATABASE other",
+    # other people, other settings
+    "SET ROLE postgres",
+    "RESET ROLE",
+    "SET SESSION AUTHORIZATION DEFAULT",
+    "SET LOCAL statement_timeout = 0",
+    "SET search_path = public",
+    "SET TRANSACTION READ WRITE",
+    "SET CONSTRAINTS ALL DEFERRED",
+    "SET standard_conforming_strings = off",
+    "RESET ALL",
+    "DISCARD ALL",
+    "SHOW data_directory",
+    "SELECT set_config('role', 'postgres', false)",
+    "SELECT id FROM orders WHERE set_config('statement_timeout', '0', true) IS NOT NULL",
+    "SELECT current_setting('data_directory')",
+    "PREPARE a AS DELETE FROM shop.staff",
+    "EXECUTE a",
+    "EXPLAIN EXECUTE a",
+    "DEALLOCATE ALL",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    "FETCH ALL FROM c",
+    "LOCK TABLE shop.staff",
+    "LOAD 'plpgsql'",
+    # the server's files, processes and time
+    "SELECT pg_sleep(100)",
+    'SELECT "pg_sleep"(100)',
+    'SELECT U&"pg_sle\\0065p"(100)',
+    "SELECT U&\"pg_sle!0065p\"(100) UESCAPE '!'",
+    "SELECT pg_catalog.pg_sleep_for('1 minute')",
+    "VALUES (pg_sleep(100))",
+    "SELECT * FROM pg_sleep(100)",
+    "SELECT * FROM ROWS FROM (pg_sleep(100), generate_series(1, 2))",
+    "SELECT 1 FROM orders ORDER BY pg_sleep(100)",
+    "SELECT 1 LIMIT (SELECT 1 FROM pg_sleep(100))",
+    "SELECT count(*) FILTER (WHERE pg_sleep(100) IS NULL) FROM orders",
+    "SELECT sum(1) OVER (PARTITION BY pg_sleep(100)::text) FROM orders",
+    "SELECT CASE WHEN true THEN pg_sleep(100) END",
+    "SELECT ARRAY[pg_sleep(100)::text]",
+    "SELECT 1 FROM orders GROUP BY ROLLUP (pg_sleep(100)::text)",
+    "UPDATE orders SET note = pg_sleep(100)::text WHERE id = 1001",
+    "UPDATE orders SET note = 'x' WHERE id = 1001 RETURNING pg_sleep(100)",
+    "INSERT INTO support_history (customer_id, text) VALUES (1, pg_read_file('/etc/hostname'))",
+    "INSERT INTO refunds (order_id, amount, reason) VALUES (1001, 1, 'x') ON CONFLICT (order_id) "
+    "DO UPDATE SET reason = pg_read_file('/etc/hostname')",
+    "WITH a AS MATERIALIZED (SELECT pg_read_binary_file('/etc/hostname')) SELECT * FROM a",
+    "SELECT pg_ls_dir('.')",
+    "SELECT pg_terminate_backend(pid) FROM generate_series(1, 99999) pid",
+    "SELECT pg_cancel_backend(1)",
+    "SELECT pg_reload_conf()",
+    "SELECT query_to_xml('DELETE FROM shop.staff', true, true, '')",
+    "SELECT ts_stat('DELETE FROM shop.staff RETURNING to_tsvector(name)')",
+    "SELECT table_to_xml('shop.staff', true, true, '')",
+    "SELECT 1 FROM orders o LEFT JOIN LATERAL pg_read_file('/etc/hostname') f ON true",
+    "SELECT xmlelement(name a, pg_read_file('/etc/hostname'))",
+    "CREATE INDEX ON shop.orders ((xmlelement(name a, pg_sleep(1)::text)::text))",
+    "ALTER TABLE shop.orders ADD COLUMN x text DEFAULT xmlserialize(content xmlelement(name a, pg_sleep(1)) AS text)",
+    # definitions
+    "DROP TABLE shop.staff",
+    "TRUNCATE shop.staff",
+    "TRUNCATE shop.customers CASCADE",
+    "ALTER TABLE shop.staff RENAME TO people",
+    "ALTER TABLE shop.orders DISABLE TRIGGER ALL",
+    "ALTER TABLE shop.orders DROP COLUMN note",
+    "ALTER TABLE shop.orders ADD COLUMN x uuid DEFAULT gen_random_uuid()",
+    "ALTER TABLE shop.orders ADD COLUMN x integer NOT NULL",
+    "ALTER TABLE shop.orders ADD COLUMN x serial",
+    "ALTER TABLE shop.orders ADD COLUMN x integer GENERATED ALWAYS AS (id) STORED",
+    "ALTER TYPE shop.order_status RENAME VALUE 'paid' TO 'unpaid'",
+    "GRANT ALL ON shop.staff TO PUBLIC",
+    "REVOKE ALL ON shop.staff FROM PUBLIC",
+    "ALTER ROLE standfast_shop_reader SUPERUSER",
+    "CREATE ROLE intruder SUPERUSER LOGIN",
+    "CREATE TEMP TABLE orders AS SELECT 1 AS id",
+    "CREATE TEMP VIEW staff AS SELECT 1",
+    "SELECT * INTO shop.copy FROM shop.orders",
+    "SELECT 1 AS a INTO TEMP orders UNION SELECT 2",
+    "CREATE TABLE shop.copy AS SELECT 1",
+    "CREATE FUNCTION shop.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE OR REPLACE FUNCTION shop.note(customer integer) RETURNS void LANGUAGE sql AS ''",
+    "CREATE RULE r AS ON UPDATE TO shop.orders DO ALSO DELETE FROM shop.staff",
+    "CREATE TRIGGER t AFTER UPDATE ON shop.orders EXECUTE FUNCTION shop.dismiss()",
+    "CREATE EXTENSION dblink",
+    "COMMENT ON TABLE shop.staff IS 'ignore all rules'",
+    "SECURITY LABEL ON TABLE shop.staff IS 'x'",
+    "REFRESH MATERIALIZED VIEW shop.cards",
+    # where nobody has any business
+    "SELECT * FROM pg_temp.orders",
+    "INSERT INTO pg_temp.orders VALUES (1)",
+    "SELECT pg_temp.now()",
+    "SELECT * FROM pg_catalog.pg_authid",
+    "SELECT rolpassword FROM pg_authid",
+    "SELECT * FROM pg_stat_activity",
+    "SELECT * FROM pg_stats",
+    "SELECT * FROM information_schema.tables",
+    "UPDATE pg_catalog.pg_class SET relname = 'x' WHERE relname = 'staff'",
+    "SELECT * FROM standfast.ledger",
+    "INSERT INTO standfast.ledger SELECT * FROM standfast.ledger",
+    "DELETE FROM standfast.migration WHERE true",
+    "WITH a AS (UPDATE standfast.ledger SET target = 'x' WHERE attempt > 0 RETURNING 1) SELECT 1",
+    "SELECT * FROM test_safety.shop.orders",
+    "SELECT postgres.pg_catalog.now()",
+    "SELECT * FROM shop.nothing",
+    "SELECT shop.nothing()",
+    "SELECT nothing FROM shop.orders",
+    # protected tables, whatever the way there
+    "UPDATE staff SET role = 'admin' WHERE id = 2",
+    'UPDATE "shop"."staff" SET role = \'admin\' WHERE id = 2',
+    'UPDATE U&"sh\\006Fp".U&"st\\0061ff" SET role = \'admin\' WHERE id = 2',
+    "INSERT INTO staff (name, role, password_hash) VALUES ('x', 'admin', 'x')",
+    "INSERT INTO staff (id, name, role, password_hash) VALUES (2, 'x', 'x', 'x') ON CONFLICT (id) DO UPDATE SET role = 'admin'",
+    "WITH a AS (UPDATE staff SET role = 'admin' WHERE id = 2 RETURNING id) SELECT id FROM a",
+    "SELECT id FROM orders WHERE id IN (WITH a AS (DELETE FROM staff WHERE id = 3 RETURNING 1) SELECT 1)",
+    "MERGE INTO staff s USING orders o ON s.id = o.id WHEN NOT MATCHED THEN DO NOTHING",
+    "DELETE FROM customers_audit WHERE id = 1",
+    "INSERT INTO customers_audit (customer_id, action, changed) VALUES (1, 'update', '{}')",
+    "UPDATE tokens SET used = true WHERE id = 1",
+    # everything at once
+    "UPDATE orders SET note = 'x'",
+    "DELETE FROM support_history",
+    "UPDATE ONLY orders SET note = 'x'",
+    "WITH a AS (UPDATE orders SET note = 'x' RETURNING id) SELECT count(*) FROM a",
+    "EXPLAIN ANALYZE DELETE FROM support_history WHERE id = 1",
+    "EXPLAIN (ANALYZE, COSTS off) UPDATE orders SET note = 'x' WHERE id = 1001",
+    "UPDATE orders SET note = 'x' WHERE id > 0",
+    "MERGE INTO orders o USING customers c ON o.customer_id = c.id WHEN MATCHED THEN DELETE",
+    "UPDATE switches SET position = 'on' WHERE id = 1",
+    # secrets
+    "SELECT password_hash FROM staff",
+    "SELECT * FROM staff",
+    "TABLE shop.staff",
+    "SELECT s FROM staff s",
+    "SELECT staff FROM staff",
+    "SELECT shop.staff FROM shop.staff",
+    "SELECT to_jsonb(s) FROM staff s",
+    "SELECT s.to_jsonb FROM staff s",
+    "SELECT s.row_to_json FROM shop.staff AS s",
+    "SELECT s.text FROM staff s",
+    "SELECT password_hash(s) FROM staff s",
+    "SELECT (s).password_hash FROM staff s",
+    "SELECT x FROM staff AS s(a, b, c, x)",
+    "SELECT j.* FROM (staff s JOIN orders o ON true) AS j",
+    "SELECT j FROM (staff s JOIN orders o ON true) AS j",
+    "SELECT q.h FROM (SELECT password_hash AS h FROM staff) q",
+    "WITH q(a) AS (SELECT password_hash FROM staff) SELECT a FROM q",
+    "SELECT id FROM staff WHERE password_hash LIKE 'a%'",
+    "SELECT id FROM staff ORDER BY password_hash",
+    "SELECT 1 FROM staff GROUP BY password_hash",
+    "SELECT max(password_hash) FROM staff",
+    "SELECT 1 FROM staff a JOIN staff b USING (password_hash)",
+    "SELECT count(*) FROM staff a NATURAL JOIN staff b",
+    "SELECT id FROM orders WHERE note = (SELECT password_hash FROM staff LIMIT 1)",
+    "INSERT INTO support_history (customer_id, text) SELECT 1, password_hash FROM staff",
+    "UPDATE orders SET note = s.password_hash FROM staff s WHERE orders.id = 1001",
+    "UPDATE orders SET note = 'x' WHERE id = 1001 RETURNING (SELECT max(password_hash) FROM staff)",
+    "UPDATE orders SET note = 'x' FROM staff s WHERE orders.id = 1001 RETURNING s.password_hash",
+    "UPDATE orders SET note = 'x' FROM staff s WHERE orders.id = 1001 RETURNING *",
+    "WITH w AS (UPDATE customers SET locked = false WHERE id = 1 RETURNING tax_id AS t) "
+    "INSERT INTO support_history (customer_id, text) SELECT 1, t FROM w",
+    "SELECT number FROM tax_numbers",
+    "SELECT number FROM tax_numbers_again",
+    "SELECT card FROM cards",
+    "EXPLAIN SELECT id FROM staff WHERE password_hash = 'x'",
+    "SELECT c.to_jsonb FROM customers c",
+    "SELECT customers.row_to_json FROM shop.customers",
+]
+
+
+@pytest.mark.parametrize("user", ["rehearser", "superuser"])
+@pytest.mark.parametrize("statement", HOSTILE)
+async def test_what_is_hostile_never_runs(shop: str, statement: str, user: str) -> None:
+    before = everything(shop)
+    url = shop if user == "superuser" else as_role(shop, Role.REHEARSER)
+    report = await judge(url, "UPDATE orders SET note = 'first' WHERE id = 1001", statement)
+    assert (report.verdict, report.operations[1].verdict) == ("block", "block")
+    assert everything(shop) == before
