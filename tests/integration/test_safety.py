@@ -1,7 +1,7 @@
 """The safety rules on a real database: what runs by itself, what a person decides, and what never runs at all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -10,11 +10,22 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.shop import load_shop
 from standfast.plan import Operation, Plan
 from standfast.report import OperationReport, SafetyReport, Verdict
 from standfast.safety.check import check
-from standfast.safety.constraints import Constraints, append, parse_constraints, read_latest
+from standfast.safety.constraints import (
+    KNOWN_KINDS,
+    Constraints,
+    Limits,
+    Statements,
+    append,
+    check_against_schema,
+    default_constraints,
+    parse_constraints,
+    read_latest,
+)
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import role_name
@@ -48,7 +59,7 @@ CREATE FUNCTION shop.peek(shop.orders) RETURNS integer LANGUAGE sql AS 'SELECT 1
 CREATE FUNCTION shop.alike(integer, integer) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = $2';
 CREATE OPERATOR shop.=== (FUNCTION = shop.alike, LEFTARG = integer, RIGHTARG = integer);
 CREATE PROCEDURE shop.make_it_last() LANGUAGE plpgsql AS $$ BEGIN DELETE FROM shop.staff; COMMIT; END $$;
-CREATE FUNCTION shop.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT pg_catalog.now()';
+CREATE FUNCTION shop.reverse(text, integer) RETURNS text LANGUAGE sql AS 'SELECT $1';
 
 CREATE FUNCTION shop.empty_notices() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     AS $$ BEGIN TRUNCATE shop.notices; RETURN NULL; END $$;
@@ -166,6 +177,12 @@ def everything(url: str) -> dict[str, Any]:
     return state
 
 
+@pytest.fixture(scope="module")
+def untouched(shop: str) -> dict[str, Any]:
+    """What the database holds before any statement was judged."""
+    return everything(shop)
+
+
 BENIGN: list[tuple[str, list[Any]]] = [
     ("SELECT id, name FROM shop.customers WHERE id = $1", [1]),
     ("SELECT o.*, c.name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id WHERE o.id = 1001", []),
@@ -174,6 +191,7 @@ BENIGN: list[tuple[str, list[Any]]] = [
     ("SELECT q.total FROM (SELECT sum(total) AS total FROM orders) q", []),
     ("WITH big AS (SELECT id FROM orders WHERE total > 100) SELECT count(*) FROM big", []),
     ("EXPLAIN SELECT * FROM shop.orders", []),
+    ("SELECT n, u FROM generate_series(1, 3) n, unnest($1::integer[]) WITH ORDINALITY AS t(u, place)", [[1, 2]]),
     ("UPDATE shop.customers SET locked = false, failed_logins = 0 WHERE id = 13", []),
     ("UPDATE customers SET preferences = preferences || $1 WHERE id = 5", [{"newsletter": False}]),
     ("UPDATE customers SET preferences = jsonb_set(preferences, '{language}', '\"fr\"') WHERE id = 5", []),
@@ -229,7 +247,7 @@ RISKY: list[tuple[str, str]] = [
     ("DELETE FROM customers WHERE id = 2", "rows.elsewhere"),
     ("DELETE FROM addresses WHERE id = 3", "rows.elsewhere"),
     ("SELECT note(1)", "rows.elsewhere"),
-    ("UPDATE switches SET position = 'on' WHERE true AND id = id", "statement.where"),
+    ("UPDATE journal SET id = id WHERE true AND id = id", "statement.where"),
     ("UPDATE notices SET text = 'x' WHERE id = id OR false", "statement.where"),
     ("UPDATE notices SET text = 'x' WHERE 1 = 1", "statement.where"),
     ("UPDATE orders SET note = 'x' WHERE id IN (SELECT id FROM orders LIMIT 2)", "rows.unstable"),
@@ -241,20 +259,19 @@ RISKY: list[tuple[str, str]] = [
         "rows.unstable",
     ),
     (
-        "INSERT INTO support_history (customer_id, text) SELECT id, 'x' FROM customers WHERE id < 3 AND created_at < now()",
+        "INSERT INTO refunds SELECT 9, id, 1, 'x', now() FROM orders WHERE id = 1001 AND placed_at < now()",
         "rows.unstable",
     ),
     ("UPDATE orders SET note = 'x' WHERE id = 1001 AND random() < 2", "function"),
     ("SELECT id FROM orders WHERE id = 1001 FOR UPDATE", "rows.unstable"),
     ("INSERT INTO keyless VALUES ('b')", "rows.unmeasured"),
     # keys and documents
-    ("UPDATE orders SET id = 99999 WHERE id = 1004", "key.changed"),
+    ("UPDATE subscriptions SET id = 9401 WHERE id = 401", "key.changed"),
     ("UPDATE orders SET customer_id = 3 WHERE id = 1001", "key.changed"),
     ("UPDATE customers SET preferences = '{}' WHERE id = 1", "document.replaced"),
     ("UPDATE customers SET preferences = $$\"x\"$$ WHERE id = 1 AND preferences ? 'language'", "document.replaced"),
     (
-        "INSERT INTO products (id, name, price, stock) VALUES (1, 'x', 1, 1) "
-        "ON CONFLICT (id) DO UPDATE SET attributes = excluded.attributes",
+        "INSERT INTO products VALUES (1, 'x', 1, 1) ON CONFLICT (id) DO UPDATE SET attributes = excluded.attributes",
         "document.replaced",
     ),
     # objects and functions
@@ -262,7 +279,7 @@ RISKY: list[tuple[str, str]] = [
     ("INSERT INTO products (name, price, stock) VALUES ('x', 1, 1)", "table.writes"),
     ("SELECT shop.note(1)", "function"),
     ("SELECT now() FROM shop.note(1)", "function"),
-    ("SELECT shop.now()", "function"),
+    ("SELECT reverse('an overload of one''s own may be meant')", "function"),
     ("SELECT id FROM orders WHERE id === 1001", "function"),
     ("SELECT id FROM orders WHERE id OPERATOR(shop.===) ANY (ARRAY[1])", "function"),
     ("SELECT 1 OPERATOR(shop.===) ANY (SELECT id FROM orders)", "function"),
@@ -370,8 +387,7 @@ HOSTILE: list[str] = [
     "UPDATE orders SET note = pg_sleep(100)::text WHERE id = 1001",
     "UPDATE orders SET note = 'x' WHERE id = 1001 RETURNING pg_sleep(100)",
     "INSERT INTO support_history (customer_id, text) VALUES (1, pg_read_file('/etc/hostname'))",
-    "INSERT INTO refunds (order_id, amount, reason) VALUES (1001, 1, 'x') ON CONFLICT (order_id) "
-    "DO UPDATE SET reason = pg_read_file('/etc/hostname')",
+    "INSERT INTO refunds VALUES (1) ON CONFLICT (order_id) DO UPDATE SET reason = pg_read_file('/etc/hostname')",
     "WITH a AS MATERIALIZED (SELECT pg_read_binary_file('/etc/hostname')) SELECT * FROM a",
     "SELECT pg_ls_dir('.')",
     "SELECT pg_terminate_backend(pid) FROM generate_series(1, 99999) pid",
@@ -437,7 +453,7 @@ HOSTILE: list[str] = [
     'UPDATE "shop"."staff" SET role = \'admin\' WHERE id = 2',
     'UPDATE U&"sh\\006Fp".U&"st\\0061ff" SET role = \'admin\' WHERE id = 2',
     "INSERT INTO staff (name, role, password_hash) VALUES ('x', 'admin', 'x')",
-    "INSERT INTO staff (id, name, role, password_hash) VALUES (2, 'x', 'x', 'x') ON CONFLICT (id) DO UPDATE SET role = 'admin'",
+    "INSERT INTO staff VALUES (2, 'x', 'x', 'x') ON CONFLICT (id) DO UPDATE SET role = 'admin'",
     "WITH a AS (UPDATE staff SET role = 'admin' WHERE id = 2 RETURNING id) SELECT id FROM a",
     "SELECT id FROM orders WHERE id IN (WITH a AS (DELETE FROM staff WHERE id = 3 RETURNING 1) SELECT 1)",
     "MERGE INTO staff s USING orders o ON s.id = o.id WHEN NOT MATCHED THEN DO NOTHING",
@@ -484,8 +500,7 @@ HOSTILE: list[str] = [
     "UPDATE orders SET note = 'x' WHERE id = 1001 RETURNING (SELECT max(password_hash) FROM staff)",
     "UPDATE orders SET note = 'x' FROM staff s WHERE orders.id = 1001 RETURNING s.password_hash",
     "UPDATE orders SET note = 'x' FROM staff s WHERE orders.id = 1001 RETURNING *",
-    "WITH w AS (UPDATE customers SET locked = false WHERE id = 1 RETURNING tax_id AS t) "
-    "INSERT INTO support_history (customer_id, text) SELECT 1, t FROM w",
+    "WITH w AS (UPDATE customers SET locked = false WHERE id = 1 RETURNING tax_id AS t) SELECT t FROM w",
     "SELECT number FROM tax_numbers",
     "SELECT number FROM tax_numbers_again",
     "SELECT card FROM cards",
@@ -497,9 +512,295 @@ HOSTILE: list[str] = [
 
 @pytest.mark.parametrize("user", ["rehearser", "superuser"])
 @pytest.mark.parametrize("statement", HOSTILE)
-async def test_what_is_hostile_never_runs(shop: str, statement: str, user: str) -> None:
-    before = everything(shop)
+async def test_what_is_hostile_never_runs(shop: str, untouched: dict[str, Any], statement: str, user: str) -> None:
     url = shop if user == "superuser" else as_role(shop, Role.REHEARSER)
     report = await judge(url, "UPDATE orders SET note = 'first' WHERE id = 1001", statement)
     assert (report.verdict, report.operations[1].verdict) == ("block", "block")
-    assert everything(shop) == before
+    assert everything(shop) == untouched
+
+
+async def test_no_judgement_changes_the_database(shop: str, untouched: dict[str, Any]) -> None:
+    statements = [statement for statement, _ in RISKY] + [
+        "DELETE FROM customers WHERE id > 1",
+        "ALTER TABLE orders ADD COLUMN x integer",
+        "CREATE INDEX ON orders (note)",
+        "ALTER TYPE shop.order_status ADD VALUE 'lost'",
+    ]
+    everything_allowed = CROOKED_CONSTRAINTS.model_copy(
+        update={
+            "statements": Statements(approval=KNOWN_KINDS, auto=()),
+            "limits": Limits(operations_per_plan=1, approval_rows_per_operation=100_000),
+        }
+    )
+    for statement in statements:
+        report = await judge(shop, statement, constraints=everything_allowed)
+        assert report.verdict is Verdict.APPROVAL, statement
+    assert everything(shop) == untouched
+
+
+async def test_the_sample_shop_is_the_same_on_every_load(shop: str, database: str) -> None:
+    await load_shop(database)
+    ours, theirs = (
+        {t: state for t, state in everything(url).items() if t.startswith("shop.")} for url in (shop, database)
+    )
+    assert {t: ours[t] for t in theirs} == theirs
+    assert theirs["shop.customers"][0] == 400
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE shop.orders SET note = 'mine'")
+        # New rows go on after the loaded ones.
+        connection.execute("INSERT INTO shop.staff (name, role, password_hash) VALUES ('x', 'agent', 'x')")
+    changed = everything(database)
+    await load_shop(database)
+    assert everything(database) == changed
+
+
+async def test_the_sample_constraints_fit_the_sample_shop(shop: str) -> None:
+    async with await open_connection(shop) as connection:
+        await check_against_schema(connection, SHOP, source="constraints.yaml")
+
+
+# What only the measured effect gives away
+
+
+async def test_cascades_count_and_are_shown_as_such(shop: str) -> None:
+    report = await judge(shop, "DELETE FROM customers WHERE id = 1", constraints=SHOP)
+    operation = report.operations[0]
+    assert operation.counts["shop.customers"].deleted == 1
+    assert operation.counts["shop.addresses"].deleted == 1
+    assert {row.via for row in operation.rows if row.table == "shop.addresses"} == {"cascade"}
+    assert report.approvals_required == SHOP.quorum.critical
+
+
+async def test_an_audit_trigger_that_is_allowed_needs_nobody(shop: str) -> None:
+    operation = await judge_one(shop, "UPDATE customers SET locked = true WHERE id = 1")
+    assert (operation.verdict, operation.counts["shop.customers_audit"].inserted) == ("auto", 1)
+    strict = SHOP.model_copy(
+        update={"tables": tuple(t.model_copy(update={"trigger_writes": None}) for t in SHOP.tables)}
+    )
+    operation = await judge_one(shop, "UPDATE customers SET locked = true WHERE id = 1", constraints=strict)
+    assert rules(operation, Verdict.BLOCK) == {"table.writes"}
+
+
+async def test_allowed_trigger_writes_do_not_excuse_a_cascade(shop: str) -> None:
+    operation = await judge_one(shop, "DELETE FROM customers WHERE id = 1", constraints=CROOKED_CONSTRAINTS)
+    elsewhere = {f.evidence["table"] for f in operation.findings if f.rule == "rows.elsewhere"}
+    assert "shop.journal" in elsewhere
+    assert "shop.customers_audit" not in elsewhere
+
+
+async def test_a_trigger_that_empties_a_table_is_noticed_although_no_counter_moves(shop: str) -> None:
+    operation = await judge_one(
+        shop, "UPDATE switches SET position = 'on' WHERE id = 1", constraints=CROOKED_CONSTRAINTS
+    )
+    assert "shop.notices" not in operation.counts
+    (finding,) = [f for f in operation.findings if f.verdict is Verdict.BLOCK]
+    assert (finding.rule, finding.evidence) == ("rows.unmeasured", {"table": "shop.notices"})
+
+
+async def test_a_deferred_trigger_is_measured_before_anybody_commits(shop: str) -> None:
+    operation = await judge_one(shop, "UPDATE tokens SET used = true WHERE id = 1", constraints=CROOKED_CONSTRAINTS)
+    assert operation.counts["shop.staff"].deleted == 1
+
+
+async def test_rows_that_the_role_may_not_see_are_counted_all_the_same(shop: str) -> None:
+    operation = await judge_one(
+        as_role(shop, Role.REHEARSER), "UPDATE notices SET text = 'x' WHERE id = 1", constraints=CROOKED_CONSTRAINTS
+    )
+    assert operation.counts["shop.hidden"].updated == 9
+    assert {"rows.unmeasured", "rows.limit", "rows.elsewhere"} <= rules(operation, Verdict.APPROVAL)
+
+
+async def test_a_cascade_into_a_table_out_of_reach_is_counted(shop: str) -> None:
+    operation = await judge_one(as_role(shop, Role.REHEARSER), "DELETE FROM addresses WHERE id = 7")
+    assert operation.counts["shop.late"].deleted == 1
+    assert "rows.unmeasured" in rules(operation, Verdict.APPROVAL)
+
+
+async def test_many_small_operations_are_one_large_one(shop: str) -> None:
+    few = [("UPDATE orders SET note = 'x' WHERE id BETWEEN $1 AND $2", [n, n + 4]) for n in (1001, 1006)]
+    assert (await judge(shop, *few, constraints=SHOP)).verdict is Verdict.AUTO
+    report = await judge(shop, *few, "UPDATE orders SET note = 'x' WHERE id = 1011", constraints=SHOP)
+    assert [(f.rule, f.evidence["rows"]) for f in report.findings] == [("rows.plan", 11)]
+    assert [o.verdict for o in report.operations] == ["auto", "auto", "auto"]
+    assert report.verdict is Verdict.APPROVAL
+
+
+@pytest.mark.parametrize(("expected", "verdict"), [(1, "auto"), (2, "block")])
+async def test_the_rows_that_the_agent_expects_are_the_rows_that_change(shop: str, expected: int, verdict: str) -> None:
+    operation = Operation(sql="UPDATE orders SET note = 'x' WHERE id = 1001", expect_rows=expected)
+    plan = Plan(operations=(operation,))
+    report = await check(plan, url=shop, target="shop", schemas=("shop",), constraints=SHOP, ticket=None)
+    assert report.verdict == verdict
+
+
+async def test_a_statement_that_finds_no_row_says_so(shop: str) -> None:
+    operation = await judge_one(shop, "UPDATE orders SET note = 'x' WHERE id = 1")
+    assert [(f.rule, f.verdict) for f in operation.findings] == [("rows.expected", "auto")]
+
+
+async def test_a_plan_is_blocked_whole_if_the_server_refuses_one_operation(shop: str) -> None:
+    report = await judge(
+        shop, "UPDATE orders SET note = 'x' WHERE id = 1001", "UPDATE orders SET total = -1 WHERE id = 1001"
+    )
+    assert [o.verdict for o in report.operations] == ["auto", "block"]
+    (finding,) = report.operations[1].findings
+    assert (finding.rule, finding.mendable, "23514" in finding.message) == ("operation.refused", True, True)
+
+
+async def test_a_statement_that_takes_too_long_is_blocked(shop: str) -> None:
+    hasty = SHOP.model_copy(update={"limits": Limits(statement_timeout_ms=300)})
+    operation = await judge_one(shop, "SELECT count(*) FROM generate_series(1, 1000000000)", constraints=hasty)
+    assert (operation.verdict, rules(operation, Verdict.BLOCK)) == ("block", {"operation.refused"})
+
+
+async def test_rows_that_others_hold_are_an_outage_and_no_verdict(shop: str) -> None:
+    with psycopg.connect(shop) as other:
+        other.execute("SELECT 1 FROM shop.orders WHERE id = 1001 FOR UPDATE")
+        with pytest.raises(ServiceUnavailable, match="busy"):
+            await judge(shop, "UPDATE orders SET note = 'x' WHERE id = 1001")
+        other.rollback()
+
+
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [
+        ("CREATE INDEX ON orders (note)", "approval"),
+        ("ALTER TABLE orders ADD COLUMN x integer DEFAULT 0 NOT NULL", "approval"),
+        ("ALTER TABLE orders ADD COLUMN x timestamptz DEFAULT now()", "approval"),
+        ("ALTER TABLE orders ADD COLUMN x float DEFAULT random()", "block"),
+        ("ALTER TYPE shop.order_status ADD VALUE 'lost'", "approval"),
+        ("ALTER TABLE orders ADD COLUMN x integer, DROP COLUMN note", "block"),
+        (
+            "MERGE INTO orders o USING (VALUES (1001)) v(id) ON o.id = v.id WHEN MATCHED THEN UPDATE SET note = 'x'",
+            "auto",
+        ),
+        ("MERGE INTO orders o USING (VALUES (1001)) v(id) ON o.id = v.id WHEN MATCHED THEN UPDATE SET id = 5", "block"),
+        ("MERGE INTO subscriptions s USING (VALUES (401)) v(id) ON s.id = v.id WHEN MATCHED THEN DELETE", "approval"),
+        ("MERGE INTO tokens t USING (VALUES (401)) v(id) ON true WHEN NOT MATCHED THEN DO NOTHING", "auto"),
+    ],
+)
+async def test_definitions_and_merges_where_they_are_allowed(shop: str, statement: str, verdict: str) -> None:
+    allowed = Statements(
+        auto=("select", "insert", "update", "merge"),
+        approval=("delete", "create_index", "add_column", "add_enum_value"),
+    )
+    constraints = CROOKED_CONSTRAINTS.model_copy(update={"statements": allowed})
+    assert (await judge_one(shop, statement, constraints=constraints)).verdict == verdict
+
+
+# The second lock: what the roles may do whatever the rules say
+
+OUT_OF_REACH: list[LiteralString] = [
+    "CREATE TABLE shop.mine (a int)",
+    "CREATE TEMP TABLE mine (a int)",
+    "CREATE TABLE public.mine (a int)",
+    "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE SCHEMA mine",
+    "DROP TABLE shop.staff",
+    "TRUNCATE shop.orders",
+    "ALTER TABLE shop.orders ADD COLUMN x int",
+    "CREATE POLICY mine ON shop.orders",
+    "SELECT setval('shop.orders_id_seq', 1)",
+    "SET ROLE postgres",
+    "SET SESSION AUTHORIZATION postgres",
+    "SET session_replication_role = replica",
+    "COPY shop.staff TO PROGRAM 'cat'",
+    "SELECT pg_read_file('/etc/hostname')",
+    "SELECT rolpassword FROM pg_authid",
+    "SELECT * FROM shop.late",
+    "DELETE FROM standfast.ledger",
+    "UPDATE standfast.ledger SET target = 'x'",
+    "TRUNCATE standfast.ledger",
+    "DELETE FROM standfast.ledger_row",
+    "UPDATE standfast.ledger_count SET deleted = 0",
+    "UPDATE standfast.migration SET number = 9",
+    "DROP SCHEMA standfast CASCADE",
+    "ALTER TABLE standfast.ledger DISABLE TRIGGER ALL",
+    "CREATE TABLE standfast.mine (a int)",
+]
+LEDGER: list[LiteralString] = ["SELECT * FROM standfast.ledger", "INSERT INTO standfast.ledger DEFAULT VALUES"]
+WRITES: list[LiteralString] = [
+    "UPDATE shop.orders SET note = 'x' WHERE id = 1001",
+    "INSERT INTO shop.support_history (customer_id, text) VALUES (1, 'x')",
+    "DELETE FROM shop.support_history WHERE id = 1",
+    "SELECT nextval('shop.orders_id_seq')",
+]
+
+
+def refused(url: str, role: Role, statement: LiteralString) -> bool:
+    """Tell whether the server refuses the statement to the role for want of rights; nothing is committed."""
+    with psycopg.connect(as_role(url, role)) as connection:
+        try:
+            connection.execute(statement)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
+            return True
+        except psycopg.errors.NotNullViolation:  # a row without values: the right was there
+            return False
+        finally:
+            connection.rollback()
+    return False
+
+
+@pytest.mark.parametrize("statement", OUT_OF_REACH)
+@pytest.mark.parametrize("role", list(Role))
+def test_no_role_can_do_more_than_change_rows(shop: str, role: Role, statement: LiteralString) -> None:
+    assert refused(shop, role, statement)
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_the_reader_cannot_write(shop: str, statement: LiteralString) -> None:
+    assert refused(shop, Role.READER, statement)
+    assert [refused(shop, role, statement) for role in (Role.REHEARSER, Role.WRITER)] == [False, False]
+    with psycopg.connect(as_role(shop, Role.READER)) as connection:  # nor can it lift its own restriction
+        connection.execute("SET default_transaction_read_only = off")
+        connection.commit()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize("statement", LEDGER)
+def test_the_ledger_is_for_the_writer_alone(shop: str, statement: LiteralString) -> None:
+    assert [refused(shop, role, statement) for role in (Role.READER, Role.REHEARSER, Role.WRITER)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+# Constraints and the databases
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("tables: [{name: shop.order}]", "tables.0: no table 'shop.order' in the target's schemas"),
+        ("tables: [{name: pg_catalog.pg_class}]", "tables.0: no table 'pg_catalog.pg_class'"),
+        (
+            "columns: [{table: shop.staff, name: password, class: secret}]",
+            "columns.0: table 'shop.staff' has no column",
+        ),
+        ("columns: [{table: shop.stuff, name: id, class: pii}]", "columns.0: no table 'shop.stuff'"),
+        (
+            "values: [{table: shop.refunds, column: sum, above: 1}]",
+            "values.0: table 'shop.refunds' has no column 'sum'",
+        ),
+        ("tables: [{name: shop.payments_2026_h1, protected: true}]", "is a partition, name 'shop.payments' instead"),
+    ],
+)
+async def test_constraints_on_what_is_not_there_are_refused_with_their_place(
+    shop: str, wrong: str, message: str
+) -> None:
+    constraints = parse_constraints(f"version: 1\ntarget: shop\nschemas: [shop]\n{wrong}", source="mine.yaml")
+    with pytest.raises(InvalidInput) as refusal:
+        await judge(shop, "SELECT 1", constraints=constraints)
+    assert message in str(refusal.value)
+
+
+async def test_constraints_have_versions_and_the_newest_holds(database: str) -> None:
+    await migrate_control(database, password=PASSWORD)
+    async with await open_connection(database) as connection:
+        assert await read_latest(connection, "shop", ("shop",)) == default_constraints("shop", ("shop",))
+        assert await append(connection, SHOP, created_by="ana") == 1
+        assert await append(connection, CROOKED_CONSTRAINTS, created_by="ben", note="more") == 2
+        assert await append(connection, default_constraints("crm", ("public",)), created_by="ben") == 1
+        assert await read_latest(connection, "shop", ("shop",)) == CROOKED_CONSTRAINTS

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -10,6 +10,7 @@ import yaml
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from standfast.domain import Record
 from standfast.errors import InvalidInput
 from standfast.report import Verdict
 from standfast.store.connections import Connection
@@ -92,7 +93,7 @@ class ValueConstraint(_Section):
 
     table: QualifiedName
     column: str
-    above: float
+    above: Annotated[float, Field(allow_inf_nan=False)]
     verdict: Verdict = Verdict.APPROVAL
 
 
@@ -115,7 +116,9 @@ class Freeze(_Section):
     @field_validator("start", "end", mode="before")
     @classmethod
     def _iso(cls, value: Any) -> Any:
-        """Take times without a zone as UTC; YAML turns some of them into datetime by itself."""
+        """Take times without a zone as UTC; YAML turns some of them into dates and times by itself."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = value.isoformat()
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
         return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
@@ -153,6 +156,14 @@ class Constraints(_Section):
     quorum: Quorum = Quorum()
 
     @model_validator(mode="after")
+    def _unambiguous(self) -> "Constraints":
+        both = set(self.statements.auto) & set(self.statements.approval)
+        if both:
+            msg = f"statements.auto and statements.approval both name {', '.join(sorted(both))}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _once(self) -> "Constraints":
         names = [table.name for table in self.tables]
         twice = {name for name in names if names.count(name) > 1}
@@ -176,6 +187,19 @@ def default_constraints(target: str, schemas: Sequence[str]) -> Constraints:
     return Constraints(version=1, target=target, schemas=tuple(schemas))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that occurs twice: YAML would let the second one win, and drop what the first one protects."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def parse_constraints(text: str, *, source: str) -> Constraints:
     """Return the constraints in a YAML document.
 
@@ -183,7 +207,7 @@ def parse_constraints(text: str, *, source: str) -> Constraints:
         InvalidInput: naming source, place, value and what was expected.
     """
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise InvalidInput(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     try:
@@ -208,19 +232,18 @@ async def check_against_schema(connection: Connection, constraints: Constraints,
         InvalidInput: naming source, place and name.
     """
     cursor = await connection.execute(_SQL["columns"], {"schemas": list(constraints.schemas)})
-    known = {row["table"]: set(row["columns"]) for row in await cursor.fetchall()}
-    problems = [
-        f"tables.{n}.name: no table {table.name!r} in the target's schemas"
-        for n, table in enumerate(constraints.tables)
-        if table.name not in known
-    ]
-    named = [("columns", n, c.table, c.name) for n, c in enumerate(constraints.columns)]
-    named += [("values", n, v.table, v.column) for n, v in enumerate(constraints.values)]
-    for section, n, table, column in named:
+    known = {row["table"]: row for row in await cursor.fetchall()}
+    named: list[tuple[str, str, str | None]] = [(f"tables.{n}", t.name, None) for n, t in enumerate(constraints.tables)]
+    named += [(f"columns.{n}", c.table, c.name) for n, c in enumerate(constraints.columns)]
+    named += [(f"values.{n}", v.table, v.column) for n, v in enumerate(constraints.values)]
+    problems = []
+    for place, table, column in named:
         if table not in known:
-            problems.append(f"{section}.{n}.table: no table {table!r} in the target's schemas")
-        elif column not in known[table]:
-            problems.append(f"{section}.{n}: table {table!r} has no column {column!r}")
+            problems.append(f"{place}: no table {table!r} in the target's schemas")
+        elif known[table]["root"] != table:
+            problems.append(f"{place}: table {table!r} is a partition, name {known[table]['root']!r} instead")
+        elif column is not None and column not in known[table]["columns"]:
+            problems.append(f"{place}: table {table!r} has no column {column!r}")
     if problems:
         raise InvalidInput(f"{source}: {'; '.join(problems)}")
 
@@ -242,3 +265,19 @@ async def append(connection: Connection, constraints: Constraints, *, created_by
         await connection.execute(_SQL["lock"], {"target": constraints.target})
         row = await (await connection.execute(_SQL["append"], parameters)).fetchone()
     return int(row["version"]) if row else 0
+
+
+class Version(Record):
+    """One version of a target's constraints in the control database; the newest holds."""
+
+    target: str
+    version: int
+    created_at: datetime
+    created_by: str
+    note: str
+
+
+async def versions(connection: Connection) -> list[Version]:
+    """Return all versions, by target, newest first."""
+    cursor = await connection.execute(_SQL["versions"])
+    return [Version.model_validate(row) for row in await cursor.fetchall()]

@@ -16,7 +16,9 @@ from standfast.safety.parsing import LiteralKind, Statement
 from standfast.ticket import Ticket
 
 RULE = "grounding"
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)|(?<!\d)\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?!\d)")  # its parts are no numbers
+_TIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?!\d)|(?<!\d)\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?!\d)"
+)  # its parts are no numbers
 _NUMBER = re.compile(r"(?<![\w.\-])-?\d+(?:[.,]\d+)*(?![\w]|[.,]\d)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _POINTED = re.compile(r"-?\d{1,3}(\.\d{3})+,\d{1,2}")

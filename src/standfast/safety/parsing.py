@@ -226,7 +226,9 @@ def _children(node: Message) -> Iterator[tuple[str, Message]]:
         if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
             continue
         for item in [value] if isinstance(value, Message) else value:
-            yield descriptor.name, _unwrap(item)
+            child = _unwrap(item)
+            if type(child).__name__ != "Node":  # an empty place in a list
+                yield descriptor.name, child
 
 
 def _kind(root: Any) -> str:
