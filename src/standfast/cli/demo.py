@@ -131,14 +131,9 @@ async def _through(client: "Standfast", tickets: list["Ticket"], output: Output)
     expected = {ticket.workflow_id: _expected(ticket) for ticket in tickets}
     await client.submit_all(tickets)
     async with asyncio.TaskGroup() as group:
-        deciding = [
+        for workflow_id, what in expected.items():
             group.create_task(_decide(client, workflow_id, what.decision))
-            for workflow_id, what in expected.items()
-            if what.decision is not None
-        ]
         await follow(client, list(expected), output)
-        for task in deciding:
-            task.cancel()  # a ticket that ended without asking has nobody to wait for
     return [await _result(client, workflow_id, what) for workflow_id, what in expected.items()]
 
 
@@ -146,22 +141,26 @@ def _expected(ticket: "Ticket") -> Expected:
     return Expected.model_validate(ticket.metadata["expected"])
 
 
-async def _decide(client: "Standfast", workflow_id: str, verdict: str) -> None:
-    """Decide as a second person would: on the plan and the effect that the ticket shows when it waits."""
+async def _decide(client: "Standfast", workflow_id: str, verdict: str | None) -> None:
+    """Decide as a second person would, on what the ticket shows when it waits; end one that should not wait."""
     from standfast.decision import DecisionVerdict, Mode  # noqa: PLC0415
 
     async for view in client.watch(workflow_id):
-        if view.state == "waiting" and view.report is not None:
-            await client.decide(
-                workflow_id,
-                verdict=DecisionVerdict(verdict),
-                by=REVIEWER,
-                mode=Mode.CLI,
-                plan_digest=view.report.plan_digest,
-                fingerprint=view.report.fingerprint,
-                comment="Seen in the demo.",
-            )
+        if view.state != "waiting" or view.report is None:
+            continue
+        if verdict is None:
+            await client.cancel(workflow_id)
             return
+        await client.decide(
+            workflow_id,
+            verdict=DecisionVerdict(verdict),
+            by=REVIEWER,
+            mode=Mode.CLI,
+            plan_digest=view.report.plan_digest,
+            fingerprint=view.report.fingerprint,
+            comment="Seen in the demo.",
+        )
+        return
 
 
 async def _result(client: "Standfast", workflow_id: str, expected: Expected) -> Result:

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-_SHOWN = 60  # characters of a value in a table
+_SHOWN = 100  # characters of a value in a table
+_FILE_WIDTH = 200  # characters of a line where there is no terminal to fit
+_WHOLE = frozenset({"ticket", "state", "time", "key"})  # columns that are read as one word
 
 
 class Output:
@@ -21,6 +23,8 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.people = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        if not self.people.is_terminal:
+            self.people.width = _FILE_WIDTH
         """With `--json` people read on stderr."""
 
     def document(self, value: Any) -> None:
@@ -41,7 +45,7 @@ def text_table(columns: list[str], rows: list[list[Any]]) -> Table:
     """Return a table of values, in which long ones are cut and hidden characters shown by number."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(visible(column), overflow="fold")
+        table.add_column(visible(column), overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

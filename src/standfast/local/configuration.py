@@ -36,6 +36,7 @@ def pool(settings: Settings, pool: Pool) -> Document:
                 "targets": _targets(settings, Role.READER, Role.REHEARSER),
                 "control": {"url": settings.control.url},
                 "review": settings.review.model_copy(update={"signing_key": None}),
+                "planner": {"playbooks": settings.planner.playbooks},  # whose own values are grounded
             }
         case Pool.LLM:
             own = {"targets": _targets(settings, Role.READER), "planner": settings.planner}
