@@ -191,9 +191,8 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that occurs twice: YAML would let the second one win, and drop what the first one protects."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
+        for position, (key, _) in enumerate(node.value):
+            if any(earlier.value == key.value for earlier, _ in node.value[:position]):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} occurs twice", key.start_mark
                 )
