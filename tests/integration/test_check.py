@@ -1,0 +1,251 @@
+"""`check` tells what a plan would do to any PostgreSQL database: no Temporal, no control database, nothing executed."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.local.ports import free_port
+from standfast.plan import Plan
+from standfast.report import SafetyReport
+from standfast.safety.check import check, parse_plan
+from standfast.safety.constraints import Constraints, parse_constraints
+from standfast.ticket import Ticket
+
+SCHEMA = """
+CREATE TABLE orders (id integer PRIMARY KEY, status text NOT NULL, email text);
+CREATE TABLE items (id integer PRIMARY KEY, order_id integer REFERENCES orders ON DELETE CASCADE);
+CREATE TABLE stamps (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id integer);
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO stamps (order_id) VALUES (NEW.id); RETURN NULL; END';
+CREATE TRIGGER stamp AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION stamp();
+INSERT INTO orders SELECT n, 'paid', 'a@example.com' FROM generate_series(1040, 1049) n;
+INSERT INTO items SELECT n, 1040 + n % 10 FROM generate_series(1, 200) n;
+"""
+CONSTRAINTS = parse_constraints(
+    """
+    version: 1
+    target: shop
+    statements: {auto: [select, update], approval: [delete]}
+    tables: [{name: public.orders, writes: auto}, {name: public.stamps, trigger_writes: allowed}]
+    columns: [{table: public.orders, name: email, class: pii}]
+    """,
+    source="test",
+)
+# The example of docs/interfaces.md, on the table of this test
+REFUND = """{"summary": "refund", "operations": [{"sql": "UPDATE orders SET status = $1 WHERE id = $2",
+  "params": ["refunded", 1042], "reason": "asked for", "expect_rows": 1}]}"""
+TICKET = Ticket(id="T-1", body="Set order 1042 to refunded", requester="ana@example.com", target="shop")
+
+
+@pytest.fixture
+def shop(database: str) -> Iterator[str]:
+    """URL of a small shop; whatever is checked, it is the same afterwards."""
+    with psycopg.connect(database) as connection:
+        connection.execute(SCHEMA.encode())
+    before = contents(database)
+    yield database
+    assert contents(database) == before
+
+
+def contents(url: str) -> list[list[tuple[Any, ...]]]:
+    with psycopg.connect(url) as connection:
+        return [
+            connection.execute("SELECT * FROM orders ORDER BY id").fetchall(),
+            connection.execute("SELECT * FROM items ORDER BY id").fetchall(),
+            connection.execute("SELECT * FROM stamps ORDER BY id").fetchall(),
+            connection.execute(
+                "SELECT oid, relname, relacl FROM pg_class WHERE relkind <> 'S' ORDER BY oid"
+            ).fetchall(),
+        ]
+
+
+async def checked(
+    url: str, plan: str, *, constraints: Constraints | None = CONSTRAINTS, ticket: Ticket | None = None
+) -> SafetyReport:
+    return await check(
+        parse_plan(plan, source="plan.json"),
+        url=url,
+        target="shop",
+        schemas=("public",),
+        constraints=constraints,
+        ticket=ticket,
+    )
+
+
+def plan_of(*statements: str) -> str:
+    return json.dumps({"operations": [{"sql": statement} for statement in statements]})
+
+
+async def test_the_report_has_the_published_shape(shop: str) -> None:
+    report = json.loads((await checked(shop, REFUND)).model_dump_json())
+    assert report.keys() >= {
+        "verdict",
+        "plan_digest",
+        "fingerprint",
+        "rehearsed_at",
+        "operations",
+        "undo",
+        "undo_proved",
+    }
+    assert report["verdict"] == "auto"
+    # SHA-256 of {"operations":[{"params":["refunded",1042],"sql":"..."}],"target":"shop"}: as published, by sha256sum
+    assert report["plan_digest"] == "59479d8accf4b149846be0fe39eab7ea3020f78f20120d07041e6660ea06eafb"
+    (operation,) = report["operations"]
+    assert operation == {
+        "index": 0,
+        "verdict": "auto",
+        "kind": "update",
+        "findings": [],
+        "rows": [
+            {
+                "table": "public.orders",
+                "key": {"id": 1042},
+                "before": {"status": "paid"},
+                "after": {"status": "refunded"},
+                "via": "statement",
+            },
+            {
+                "table": "public.stamps",
+                "key": operation["rows"][1]["key"],
+                "before": None,
+                "after": operation["rows"][1]["key"] | {"order_id": 1042},
+                "via": "trigger",
+            },
+        ],
+        "counts": {
+            "public.orders": {"inserted": 0, "updated": 1, "deleted": 0},
+            "public.stamps": {"inserted": 1, "updated": 0, "deleted": 0},
+        },
+        "truncated": False,
+    }
+
+
+async def test_a_finding_names_rule_verdict_value_and_limit(shop: str) -> None:
+    report = json.loads((await checked(shop, plan_of("DELETE FROM orders WHERE id = 1042"))).model_dump_json())
+    (operation,) = report["operations"]
+    limit = next(finding for finding in operation["findings"] if finding["rule"] == "rows.limit")
+    assert (report["verdict"], limit["verdict"], limit["evidence"]) == (
+        "approval",
+        "approval",
+        {"rows": 21, "limit": 5},
+    )
+    assert "21 rows" in limit["message"]
+    assert operation["counts"]["public.items"] == {"inserted": 0, "updated": 0, "deleted": 20}
+    assert {row["via"] for row in operation["rows"] if row["table"] == "public.items"} == {"cascade"}
+
+
+async def test_rows_beyond_what_a_report_shows_are_counted(shop: str) -> None:
+    report = await checked(shop, plan_of("DELETE FROM orders WHERE id >= 1045"))
+    (operation,) = report.operations
+    assert (len(operation.rows), operation.truncated, operation.counts["public.items"].deleted) == (50, True, 100)
+
+
+async def test_the_fingerprint_moves_with_the_rows_and_only_with_them(shop: str) -> None:
+    first, second = await checked(shop, REFUND), await checked(shop, REFUND)
+    assert first.fingerprint == second.fingerprint
+    with psycopg.connect(shop) as connection:
+        connection.execute("UPDATE orders SET email = 'b@example.com' WHERE id = 1042")
+        connection.execute("DELETE FROM stamps")
+    moved = await checked(shop, REFUND)
+    assert moved.fingerprint != first.fingerprint
+    with psycopg.connect(shop) as connection:
+        connection.execute("UPDATE orders SET email = 'a@example.com' WHERE id = 1042")
+        connection.execute("DELETE FROM stamps")
+    assert (await checked(shop, REFUND)).fingerprint == first.fingerprint
+
+
+async def test_without_constraints_the_strict_ones_hold(shop: str) -> None:
+    assert (await checked(shop, plan_of("SELECT status FROM orders"), constraints=None)).verdict == "auto"
+    assert (await checked(shop, REFUND, constraints=None)).verdict == "approval"
+    assert (await checked(shop, plan_of("CREATE INDEX ON orders (status)"), constraints=None)).verdict == "block"
+
+
+async def test_values_are_compared_with_the_ticket_if_there_is_one(shop: str) -> None:
+    assert (await checked(shop, REFUND, ticket=TICKET)).verdict == "auto"
+    other = TICKET.model_copy(update={"body": "Set order 1043 to refunded"})
+    report = await checked(shop, REFUND, ticket=other)
+    assert [(f.rule, f.evidence) for f in report.all_findings] == [("grounding", {"values": ["1042"]})]
+
+
+async def test_an_empty_plan_changes_nothing_and_needs_nobody(shop: str) -> None:
+    report = await checked(shop, '{"summary": "nothing to do", "operations": []}')
+    assert (report.verdict, report.operations, report.findings) == ("auto", (), ())
+
+
+async def test_a_declined_plan_goes_to_a_person(shop: str) -> None:
+    report = await checked(shop, '{"summary": "No such order.", "declined": true}')
+    assert (report.verdict, [f.rule for f in report.findings]) == ("block", ["plan.declined"])
+
+
+async def test_a_plan_with_too_many_operations_is_not_even_opened(shop: str) -> None:
+    report = await checked(shop, plan_of(*["SELECT 1"] * 51))
+    assert (report.verdict, [f.rule for f in report.findings]) == ("block", ["plan.size"])
+    assert (await checked(shop, plan_of(*["SELECT 1"] * 50))).verdict == "auto"
+
+
+@pytest.mark.parametrize(("params", "used"), [([], "$1, $2"), ([1], "$1, $2"), ([1, 2, 3], "$1, $2")])
+async def test_parameters_must_be_those_that_the_statement_uses(shop: str, params: list[int], used: str) -> None:
+    plan = json.dumps({"operations": [{"sql": "SELECT $1::int + $2::int", "params": params}]})
+    (operation,) = (await checked(shop, plan)).operations
+    (finding,) = operation.findings
+    assert (finding.rule, finding.verdict, finding.mendable) == ("statement.parameters", "block", True)
+    assert f"has {len(params)} parameters, the statement uses {used}" in finding.message
+
+
+async def test_a_statement_that_cannot_be_parsed_is_reported_and_the_others_too(shop: str) -> None:
+    report = await checked(shop, plan_of("SELEC 1", "DROP TABLE orders"))
+    assert [(o.kind, o.verdict) for o in report.operations] == [("unknown", "block"), ("drop", "block")]
+
+
+def test_a_plan_is_read_from_one_document() -> None:
+    plan = parse_plan(REFUND, source="plan.json")
+    assert plan.operations[0].params == ("refunded", 1042)
+    assert plan == Plan.model_validate_json(REFUND)
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("", ["plan.json", "empty"]),
+        ("{", ["plan.json, line 1", "not valid JSON"]),
+        ('{"operations": [}', ["line 1, column 17"]),
+        ("[]", ["expected one plan, got 0"]),
+        ('[{"operations": []}, {"operations": []}]', ["expected one plan, got 2"]),
+        ('{"operations": []}\n{"operations": []}', ["expected one plan, got 2"]),
+        ('"DELETE FROM orders"', ["plan.json, line 1"]),
+        ('{"operation": []}', ["field operation", "unknown field"]),
+        ('{"operations": [{"params": []}]}', ["operations.0.sql", "required"]),
+        ('{"operations": [{"sql": 1}]}', ["operations.0.sql", "string", "got 1"]),
+        ('{"operations": [{"sql": "SELECT 1", "expect_rows": -1}]}', ["operations.0.expect_rows", "got -1"]),
+        ('{"operations": [{"sql": "SELECT 1", "params": [9007199254740993]}]}', ["params.0", "write it as a string"]),
+        ('{"operations": [{"sql": "SELECT 1", "params": [NaN]}]}', ["NaN is not a JSON number"]),
+        ('{"operations": [], "operations": [{"sql": "DROP TABLE a"}]}', ["'operations' occurs twice"]),
+    ],
+)
+def test_a_plan_that_is_none_is_refused_with_its_place(text: str, messages: list[str]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_plan(text, source="plan.json")
+    assert [message for message in messages if message not in str(refused.value)] == []
+
+
+async def test_constraints_on_other_tables_are_refused(shop: str) -> None:
+    constraints = parse_constraints("version: 1\ntarget: shop\ntables: [{name: public.order}]", source="test")
+    with pytest.raises(InvalidInput, match=r"tables\.0: no table 'public\.order'"):
+        await checked(shop, REFUND, constraints=constraints)
+
+
+async def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="not a PostgreSQL URL"):
+        await checked("postgresql//nowhere", REFUND)
+
+
+async def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    url = make_conninfo("", host="127.0.0.1", port=free_port(), dbname="shop", user="a", password="hush")
+    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:\d+/shop") as refused:
+        await checked(url, REFUND)
+    assert "hush" not in str(refused.value)
