@@ -282,11 +282,16 @@ async def test_the_inbox_lists_what_waits_and_filters_it(
         await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
+async def waiting_ids(installation: Installation) -> set[str]:
+    return {row.workflow_id for row in await installation.client.tickets([State.WAITING])}
+
+
 async def until_listed(installation: Installation, *views: TicketView) -> None:
     wanted = {view.workflow_id for view in views}
     async with asyncio.timeout(30):
-        while not wanted <= {row.workflow_id for row in await installation.client.tickets([State.WAITING])}:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - the visibility store lags behind, and tells nobody
+        # The visibility store lags behind, and tells nobody.
+        while not wanted <= await waiting_ids(installation):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def test_waiting_plans_that_change_the_same_rows_are_pointed_out(installation: Installation) -> None:

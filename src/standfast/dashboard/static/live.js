@@ -3,6 +3,7 @@
 
 const region = document.querySelector("[data-live]");
 const status = document.getElementById("live");
+let shown = region?.dataset.shown; // the plan and rows that the reader has seen; none while there is no report
 let source = null;
 let busy = false;
 let again = false;
@@ -18,7 +19,6 @@ function fields() {
 function remember() {
   const focused = document.activeElement;
   return {
-    shown: region.dataset.shown,
     typed: new Map(fields().map((field) => [field.id, field.value])),
     unfolded: [...region.querySelectorAll("details")].map((details) => details.open),
     focus: region.contains(focused) ? focused.id : "",
@@ -27,7 +27,9 @@ function remember() {
 }
 
 function restore(before) {
-  const other = Boolean(before.shown) && before.shown !== region.dataset.shown;
+  const now = region.dataset.shown;
+  const other = Boolean(shown && now) && shown !== now;
+  shown = now || shown;
   for (const field of fields()) {
     // A number typed to confirm one plan confirms no other.
     if (before.typed.has(field.id) && !(other && field.id === "deleted-rows")) field.value = before.typed.get(field.id);

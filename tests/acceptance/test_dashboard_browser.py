@@ -1,0 +1,232 @@
+"""The approver's page in a real browser: what a click does, what others see at once, and what hostile text can't do."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from standfast.client import Standfast
+from standfast.dashboard.sessions import local_session, new_login_link
+from standfast.decision import DecisionVerdict
+from standfast.outcome import State
+from standfast.settings import Settings
+from standfast.steps import Pool
+from standfast.store.connections import Databases
+from standfast.view import TicketView
+from tests.integration.installation import Installation, prepare, serving
+from tests.integration.test_dashboard import about, dashboard, delete, import_constraints, refund, waiting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOSTILE = (
+    "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7 * 7 }} "
+    "\u202eevil\u202c \u200b\u2066 [link](javascript:alert(1))"
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
+    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
+    await import_constraints(settings)
+    async with serving(settings, *Pool), Standfast.connect(settings) as client:
+        yield Installation(settings, client, owner)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(installation: Installation) -> AsyncIterator[str]:
+    async with dashboard(installation.settings) as address:
+        yield address
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(chromium: Browser, url: str, installation: Installation) -> AsyncIterator[Page]:
+    async with signed_in(chromium, url, installation.settings) as page:
+        yield page
+
+
+@asynccontextmanager
+async def signed_in(
+    chromium: Browser, url: str, settings: Settings, *, expected: str = "-", **changes: Any
+) -> AsyncIterator[Page]:
+    """A page of a person of one's own; whatever else than `expected` its console complains about fails the test."""
+    context = await chromium.new_context(base_url=url, **changes)
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    async with Databases(settings, application="test") as databases:
+        await page.goto(await new_login_link(databases, url))
+    await page.get_by_role("button", name="Sign in as").click()
+    await expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    yield page
+    await context.close()
+    assert [complaint for complaint in complaints if expected not in complaint] == []
+
+
+async def open_ticket(page: Page, view: TicketView) -> None:
+    await page.goto(f"/tickets/{view.workflow_id}")
+    await expect(page.locator("#live")).to_have_text("Live")
+
+
+async def clean_up(installation: Installation, *views: TicketView) -> None:
+    for view in views:
+        await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_a_click_on_approve_changes_the_row_and_the_page_shows_it(installation: Installation, page: Page) -> None:
+    view = await waiting(installation, refund(1040), title="A lost parcel", **about(1040))
+    await page.goto("/")
+    await page.get_by_role("link", name="A lost parcel").click()
+    await expect(page.get_by_text("Inserts 1 row in shop.refunds, deletes nothing, in shop.")).to_be_visible()
+    await page.get_by_role("button", name="Approve plan").click()
+    await expect(page.get_by_text("exactly the rows of the rehearsal")).to_be_visible()
+    assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1040") == [(1040,)]
+    assert (await installation.client.view(view.workflow_id)).decisions[0].by == local_session().user
+
+
+async def test_without_javascript_a_plan_that_deletes_rows_is_approved_by_typing_their_number(
+    installation: Installation, chromium: Browser, url: str
+) -> None:
+    view = await waiting(installation, delete(1041), **about(1041))
+    async with signed_in(chromium, url, installation.settings, expected="409", java_script_enabled=False) as page:
+        await page.goto(f"/tickets/{view.workflow_id}")
+        await page.get_by_label("Type how many").fill("3")
+        await page.get_by_role("button", name="Approve plan").click()
+        await expect(page.get_by_role("alert")).to_contain_text("type 1 to approve")
+        await page.get_by_label("Type how many").fill("1")
+        await page.get_by_role("button", name="Approve plan").click()
+        await expect(page).to_have_url(re.compile(rf"{view.workflow_id}$"))
+        assert (await installation.client.wait(view.workflow_id)).state is State.DONE
+
+
+async def test_a_rejection_needs_a_reason_and_changes_nothing(installation: Installation, page: Page) -> None:
+    view = await waiting(installation, refund(1042), **about(1042))
+    await open_ticket(page, view)
+    await page.get_by_role("button", name="Reject").click()
+    assert (await installation.client.view(view.workflow_id)).state is State.WAITING
+    await page.get_by_label("Why not").fill("Paid twice already")
+    await page.get_by_role("button", name="Reject").click()
+    await expect(page.locator(".effect.big")).to_contain_text("Paid twice already")
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1042") == [(0,)]
+
+
+async def test_a_second_viewer_sees_the_decision_at_once_and_the_form_goes(
+    installation: Installation, chromium: Browser, url: str, page: Page
+) -> None:
+    view = await waiting(installation, refund(1043), **about(1043))
+    async with signed_in(chromium, url, installation.settings) as other:
+        await open_ticket(page, view)
+        await open_ticket(other, view)
+        await page.get_by_role("button", name="Approve plan").click()
+        await expect(other.get_by_role("button", name="Approve plan")).to_have_count(0)
+        await expect(other.get_by_text("exactly the rows of the rehearsal")).to_be_visible()
+
+
+async def test_a_new_ticket_comes_to_an_open_inbox(installation: Installation, page: Page) -> None:
+    await page.goto("/")
+    await expect(page.locator("#live")).to_have_text("Live")
+    view = await waiting(installation, refund(1044), title="Just arrived", **about(1044))
+    await expect(page.get_by_role("link", name="Just arrived")).to_be_visible()
+    await clean_up(installation, view)
+    await expect(page.get_by_role("link", name="Just arrived")).to_have_count(0)
+
+
+async def test_typed_text_and_focus_survive_news_about_the_same_plan(installation: Installation, page: Page) -> None:
+    view = await waiting(installation, refund(1045), **about(1045))
+    await open_ticket(page, view)
+    reason = page.get_by_label("Why not")
+    await reason.fill("half a thou")
+    with pytest.raises(Exception, match="look at it and decide again"):
+        await installation.decide(view, DecisionVerdict.APPROVE, plan_digest="0" * 64)
+    await expect(page.get_by_text("Did not count")).to_be_visible()
+    await expect(reason).to_be_focused()
+    await page.keyboard.type("ght")
+    await expect(reason).to_have_value("half a thought")
+    await clean_up(installation, view)
+
+
+async def test_a_click_meant_for_one_plan_does_not_hit_the_next(installation: Installation, page: Page) -> None:
+    sql = "UPDATE shop.orders SET total = $1 WHERE id = $2"
+    plan = {"operations": [{"sql": sql, "params": [77777, 1046]}]}  # the number is nowhere in the ticket
+    view = await waiting(installation, plan, **about(1046))
+    await open_ticket(page, view)
+    installation.query("UPDATE shop.orders SET total = 5 WHERE id = 1046 RETURNING 1")
+    await installation.decide(view, DecisionVerdict.REVISE, comment="look again")
+    await expect(page.get_by_role("alert")).to_contain_text("not what it was")
+    approve = page.get_by_role("button", name="Approve plan")
+    await expect(approve).to_be_disabled()
+    await page.get_by_role("button", name="I have looked at it").click()
+    await approve.click()
+    await expect(page.get_by_text("exactly the rows of the rehearsal")).to_be_visible()
+    assert installation.query("SELECT total FROM shop.orders WHERE id = 1046") == [(77777,)]
+
+
+async def test_approve_is_never_the_first_to_get_the_focus(installation: Installation, page: Page) -> None:
+    view = await waiting(installation, refund(1047), **about(1047))
+    await open_ticket(page, view)
+    order = await page.locator("a[href], button, input:not([type=hidden]), textarea").all_inner_texts()
+    position = {text.split(" plan ")[0]: index for index, text in enumerate(order)}
+    assert position["Reject"] < position["Ask for changes"] < position["Approve"]
+    await clean_up(installation, view)
+
+
+async def test_hostile_text_is_shown_and_does_nothing(installation: Installation, page: Page) -> None:
+    body = "1048 " + HOSTILE + "\U0001f600" * ((65_000 - len(HOSTILE.encode())) // 4)
+    plan = refund(1048) | {"summary": HOSTILE}
+    plan["operations"][0]["reason"] = HOSTILE
+    view = await waiting(
+        installation,
+        plan,
+        body=body,
+        title=HOSTILE,
+        requester=HOSTILE,
+        priority="<b>'\"",
+        labels=[HOSTILE[:100]],
+        subject={"order_id": 1048},
+    )
+    await open_ticket(page, view)
+    await expect(page.get_by_label("Text of the ticket")).to_contain_text("<script>document.title = 'owned'</script>")
+    await expect(page.get_by_label("Text of the ticket")).to_contain_text("U+202Eevil")
+    assert "\u202e" not in await page.locator("body").inner_text()
+    assert "owned'" in await page.title()  # as text: all of the title, not what a script would have made of it
+    assert await page.locator("main script, main img, main a[href^=javascript]").count() == 0
+    overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow == 0
+    await page.goto("/")
+    await expect(page.locator(".card.waiting h3", has_text="document.title = 'owned'")).to_be_visible()
+    await clean_up(installation, view)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+async def test_every_page_is_accessible(
+    installation: Installation, chromium: Browser, url: str, scheme: str, width: int
+) -> None:
+    done = await installation.submit(refund(1049), **about(1049))
+    views = [
+        await installation.until_waiting(done),
+        await waiting(installation, delete(1050, 1051), title="Two to delete", **about(1050, 1051)),
+    ]
+    changes = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    async with signed_in(chromium, url, installation.settings, **changes) as page:
+        for path in ("/", "/login", *(f"/tickets/{view.workflow_id}" for view in views)):
+            await page.goto(path)
+            results = await Axe().run(page)
+            assert results.violations_count == 0, f"{path}: {results.generate_report()}"
+            overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, path
+    await clean_up(installation, *views)
