@@ -26,6 +26,7 @@ from standfast.safety.constraints import (
     parse_constraints,
     read_latest,
 )
+from standfast.safety.validation import MASK
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import role_name
@@ -68,6 +69,11 @@ CREATE FUNCTION shop.dismiss() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     AS $$ BEGIN DELETE FROM shop.staff WHERE id = 3; RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON shop.tokens DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION shop.dismiss();
+CREATE FUNCTION shop.forge() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO standfast.migration (kind, number, name, checksum) VALUES ('forged', 1, 'x', repeat('0', 64));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER forge AFTER UPDATE ON shop.keyless FOR EACH STATEMENT EXECUTE FUNCTION shop.forge();
 CREATE FUNCTION shop.hide() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     AS $$ BEGIN UPDATE shop.hidden SET text = 'x'; RETURN NULL; END $$;
 CREATE TRIGGER hide AFTER UPDATE ON shop.notices FOR EACH STATEMENT EXECUTE FUNCTION shop.hide();
@@ -595,6 +601,26 @@ async def test_a_trigger_that_empties_a_table_is_noticed_although_no_counter_mov
     assert "shop.notices" not in operation.counts
     (finding,) = [f for f in operation.findings if f.verdict is Verdict.BLOCK]
     assert (finding.rule, finding.evidence) == ("rows.unmeasured", {"table": "shop.notices"})
+
+
+async def test_a_trigger_cannot_write_our_own_records(shop: str) -> None:
+    statement = "UPDATE keyless SET text = 'x' WHERE text = 'a'"
+    operation = await judge_one(as_role(shop, Role.REHEARSER), statement, constraints=CROOKED_CONSTRAINTS)
+    blocking = [(f.rule, f.evidence) for f in operation.findings if f.verdict is Verdict.BLOCK]
+    assert blocking == [("table.writes", {"table": "standfast.migration"})]
+
+
+async def test_a_report_holds_no_secret_and_no_personal_value(shop: str) -> None:
+    report = await judge(
+        shop, "UPDATE customers SET email = 'new@example.com' WHERE id = 2", "DELETE FROM customers WHERE id = 2"
+    )
+    changes = [next(row for row in o.rows if row.table == "shop.customers") for o in report.operations]
+    assert (changes[0].before, changes[0].after) == ({"email": MASK}, {"email": MASK})
+    before = changes[1].before or {}
+    assert [before[column] for column in ("tax_id", "email", "phone", "locked")] == [MASK, MASK, MASK, False]
+    with psycopg.connect(shop) as connection:
+        (row,) = connection.execute("SELECT tax_id, email, phone FROM shop.customers WHERE id = 2").fetchall()
+    assert [value for value in row if value in report.model_dump_json()] == []
 
 
 async def test_a_deferred_trigger_is_measured_before_anybody_commits(shop: str) -> None:

@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import psycopg
+
 from standfast.documents import read_json_documents, validate
-from standfast.errors import InvalidInput
+from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.plan import Plan
 from standfast.report import SafetyReport
 from standfast.safety.constraints import Constraints, check_against_schema, default_constraints
 from standfast.safety.grounding import Ground
 from standfast.safety.validation import Circumstances, assess
-from standfast.store.connections import Connection, open_connection
+from standfast.store.connections import Connection, address, open_connection
 from standfast.ticket import Ticket
 
 
@@ -30,7 +32,7 @@ async def check(
 
     Raises:
         InvalidInput: the URL is none, or the constraints name tables or columns that the database doesn't have.
-        ServiceUnavailable: the database can't be reached.
+        ServiceUnavailable: the database can't be reached, or was lost.
     """
     given = constraints or default_constraints(target, schemas)
     path = tuple(given.schemas)
@@ -51,7 +53,11 @@ async def check(
         ground=Ground.of(ticket, None) if ticket is not None else None,
         now=datetime.now(UTC),
     )
-    return await assess(plan, circumstances, twins)
+    try:
+        return await assess(plan, circumstances, twins)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error
 
 
 def parse_plan(text: str, *, source: str) -> Plan:

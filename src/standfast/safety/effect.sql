@@ -11,7 +11,7 @@ SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid
 -- Rows written so far in this transaction: complete for cascades, triggers, rules, functions, partitions and views.
 SELECT relid::bigint AS relid, n_tup_ins AS inserted, n_tup_upd AS updated, n_tup_del AS deleted
 FROM pg_stat_xact_user_tables
-WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname <> 'standfast'
+WHERE n_tup_ins + n_tup_upd + n_tup_del > 0
 
 -- tables --
 -- Name, root, size and primary key of tables. A partition counts as the table that it is a part of.

@@ -205,6 +205,11 @@ def parse_statement(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES) -> State
     return statement
 
 
+def names_time(value: Any) -> bool:
+    """Tell whether PostgreSQL would read the text as a time that depends on the clock, such as `yesterday 10:00`."""
+    return isinstance(value, str) and _CLOCK_WORD.fullmatch(value) is not None
+
+
 def _check_text(text: str, max_bytes: int) -> None:
     if control := _CONTROL.search(text):
         raise StatementRefused("statement.characters", f"contains the control character U+{ord(control[0]):04X}")
@@ -280,7 +285,7 @@ _QUIET = frozenset({"limit_count", "limit_offset", "typmods", "array_bounds"})
 _OPERATORS = frozenset({"oper_name", "use_op"})
 _SETTERS = frozenset({"UpdateStmt", "OnConflictClause", "MergeWhenClause"})
 _CLOCKS = frozenset({"age", "clock_timestamp", "now", "statement_timestamp", "timeofday", "transaction_timestamp"})
-_CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
+_CLOCK_WORD = re.compile(r"[\W\d]*(?:now|today|tomorrow|yesterday)\b[\W\d]*[a-z/_]*", re.IGNORECASE)
 _USERS = frozenset(
     {
         SQLValueFunctionOp.SVFOP_CURRENT_CATALOG,
@@ -470,7 +475,7 @@ class _Reader:
         kind = LiteralKind.NUMBER if which in ("ival", "fval") else LiteralKind.TEXT
         value = str(getattr(getattr(node, which), which))
         self._statement.literals.append(Literal(kind, value))
-        self._statement.clocked |= value.strip().lower() in _CLOCK_WORDS and not place.sets
+        self._statement.clocked |= names_time(value) and not place.sets
 
     def _read_paramref(self, node: Any, _place: _Place) -> None:
         self._statement.parameters.add(node.number)

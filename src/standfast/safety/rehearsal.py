@@ -22,7 +22,8 @@ async def rehearse(
 
     Raises:
         OperationRefused: the server refused an operation.
-        ServiceUnavailable: others hold locks on the rows, or changed them meanwhile; try again.
+        ServiceUnavailable: others hold locks on the rows, or changed them meanwhile, or the server is too slow to
+            measure the effect in time; try again.
     """
     try:
         await change.rollback()
@@ -38,6 +39,8 @@ async def rehearse(
         psycopg.errors.SerializationFailure,
     ) as error:
         raise ServiceUnavailable(f"the rows are busy: {error.diag.message_primary}") from error
+    except psycopg.errors.QueryCanceled as error:  # by then the plan itself has run
+        raise ServiceUnavailable(f"measuring the effect took too long: {error.diag.message_primary}") from error
     finally:
         if not change.closed:
             await change.rollback()

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from standfast.plan import Operation, Plan
-from standfast.report import Finding, OperationReport, SafetyReport, Verdict
-from standfast.safety.constraints import Constraints
+from standfast.report import Finding, OperationReport, RowChange, SafetyReport, Verdict
+from standfast.safety.constraints import ColumnClass, Constraints
 from standfast.safety.effect import Effect, OperationEffect
 from standfast.safety.grounding import Ground, check_grounding
 from standfast.safety.parsing import Statement, StatementRefused, parse_statement
@@ -20,6 +21,9 @@ from standfast.store.connections import Connection
 
 SHOWN_ROWS = 50
 """Rows of one operation that a report shows; all are counted, judged and part of the fingerprint."""
+MASK = "•••"
+"""Stands in a report for the value of a secret or personal column."""
+_HIDDEN = frozenset({ColumnClass.SECRET, ColumnClass.PII})
 _NOTHING = Effect(operations=(), fingerprint=hashlib.sha256().hexdigest())
 
 Twins = AbstractAsyncContextManager[tuple[Connection, Connection]]
@@ -167,7 +171,7 @@ def _report(
             verdict=Verdict.worst(finding.verdict for finding in operation.findings),
             kind=operation.statement.kind if operation.statement else "unknown",
             findings=tuple(operation.findings),
-            rows=measured.rows[:SHOWN_ROWS],
+            rows=tuple(_masked(change, circumstances.constraints) for change in measured.rows[:SHOWN_ROWS]),
             counts=dict(measured.counts),
             truncated=measured.truncated or len(measured.rows) > SHOWN_ROWS,
         )
@@ -182,6 +186,22 @@ def _report(
         findings=tuple(findings),
         approvals_required=_approvals(circumstances, judged, effect),
         expires_in=circumstances.expires_in,
+    )
+
+
+def _masked(change: RowChange, constraints: Constraints) -> RowChange:
+    """Return the change without the values of secret and personal columns: a report is kept, and shown to many."""
+    hidden = {c.name for c in constraints.columns if c.table == change.table and c.column_class in _HIDDEN}
+
+    def mask(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: MASK if name in hidden and value is not None else value for name, value in values.items()}
+
+    return change.model_copy(
+        update={
+            "key": mask(change.key),
+            "before": change.before and mask(change.before),
+            "after": change.after and mask(change.after),
+        }
     )
 
 

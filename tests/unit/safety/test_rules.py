@@ -31,7 +31,10 @@ CONSTRAINTS = parse_constraints(
       - {table: public.orders, name: total, class: money}
       - {table: public.staff, name: hash, class: secret}
     values: [{table: public.orders, column: discount, above: 10, verdict: block}]
-    functions: {auto: [public.safe], approval: [pg_catalog.lower], block: [public.evil]}
+    functions:
+      auto: [public.safe, pg_catalog.random, pg_catalog.pg_sleep]
+      approval: [pg_catalog.lower]
+      block: [public.evil]
     freezes: [{from: 2026-12-24, to: 2026-12-27, reason: holidays}]
     """,
     source="test",
@@ -68,6 +71,7 @@ FUNCTIONS = {
         ("now", "s", "pg_catalog"),
         ("gen_random_uuid", "v", "pg_catalog"),
         ("random", "v", "pg_catalog"),
+        ("random_normal", "v", "pg_catalog"),
         ("pg_sleep", "v", "pg_catalog"),
         ("nextval", "v", "pg_catalog"),
         ("query_to_xml", "s", "pg_catalog"),
@@ -97,6 +101,7 @@ class Example:
     effect: dict[str, Any] = field(default_factory=dict)
     expect_rows: int | None = None
     now: datetime = NOW
+    params: tuple[Any, ...] = ()
 
 
 ONE = {"public.orders": RowCounts(updated=1)}
@@ -129,6 +134,7 @@ EXAMPLES = [
     Example("table.writes", UPDATE, "block", {**ONE, "public.staff": RowCounts(deleted=1)}),
     Example("table.writes", UPDATE, "approval", {**ONE, "public.unlisted": RowCounts(inserted=1)}),
     Example("table.writes", UPDATE, None, {**ONE, "public.log": RowCounts(inserted=1)}),
+    Example("table.writes", UPDATE, "block", {**ONE, "standfast.ledger": RowCounts(inserted=1)}),
     Example("rows.elsewhere", UPDATE, None, ONE),
     Example("rows.elsewhere", UPDATE, "approval", {**ONE, "public.carts": RowCounts(deleted=1)}),
     Example("rows.elsewhere", UPDATE, None, {**ONE, "public.log": RowCounts(inserted=3)}),
@@ -166,6 +172,9 @@ EXAMPLES = [
     Example("rows.unstable", "UPDATE orders SET note = now() WHERE id = 1", None),
     Example("rows.unstable", "UPDATE orders SET note = 'x' WHERE note < now()", "approval"),
     Example("rows.unstable", "SELECT note FROM orders WHERE note < now()", None),
+    Example("rows.unstable", "DELETE FROM carts WHERE id < $1", "approval", params=("yesterday",)),
+    Example("rows.unstable", "DELETE FROM carts WHERE id < $1", "approval", params=(" TODAY 10:00 UTC",)),
+    Example("rows.unstable", "DELETE FROM carts WHERE id < $1", None, params=("called today about it",)),
     Example("column.sensitive", "SELECT note FROM orders", None),
     Example("column.sensitive", "SELECT total FROM orders", None),
     Example("column.sensitive", "SELECT email FROM orders", "approval"),
@@ -206,7 +215,8 @@ EXAMPLES = [
     Example("function", "SELECT own(note) FROM orders", "approval"),
     Example("function", "SELECT evil(note) FROM orders", "block"),
     Example("function", "SELECT round(1)", "approval"),
-    Example("function", "SELECT random()", "approval"),
+    Example("function", "SELECT random_normal()", "approval"),
+    Example("function", "SELECT random()", None),
     Example("function", "SELECT nothing()", "block"),
     Example("function", "SELECT pg_sleep(1)", "block"),
     Example("function", "SELECT nextval('a')", "block"),
@@ -229,7 +239,7 @@ EXAMPLES = [
 def findings(example: Example, constraints: Constraints = CONSTRAINTS) -> list[Finding]:
     rule = next(rule for rule in RULES if rule.id == example.rule)
     case = Case(
-        operation=Operation(sql=example.sql, expect_rows=example.expect_rows),
+        operation=Operation(sql=example.sql, params=example.params, expect_rows=example.expect_rows),
         statement=parse_statement(example.sql),
         resolution=RESOLUTION,
         constraints=constraints,

@@ -46,7 +46,9 @@ class Functions(Rule):
         given = [_given(case, f"{meaning.schema}.{name.name}", f"{meaning.schema}.*") for meaning in meanings]
         for meaning, said in zip(meanings, given, strict=True):
             full_name = f"{meaning.schema}.{name.name}"
-            verdict = said or _built_in(name.name, meaning)
+            verdict = _built_in(name.name, meaning)
+            if said is not None and (verdict is not Verdict.BLOCK or meaning.schema != _SYSTEM):
+                verdict = said  # what the catalogue blocks stays blocked
             if case.statement.kind == "add_column" and meaning.volatility == "v":
                 verdict = Verdict.BLOCK  # it would rewrite the whole table
             if verdict is Verdict.BLOCK:

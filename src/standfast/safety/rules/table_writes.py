@@ -6,6 +6,8 @@ from standfast.report import Finding, Verdict
 from standfast.safety.effect import OperationEffect
 from standfast.safety.rules.case import Case, Rule
 
+_OURS = "standfast."
+
 
 class TableWrites(Rule):
     """Judges the tables that the statement names, then those whose rows really changed."""
@@ -22,7 +24,9 @@ class TableWrites(Rule):
 
     def _judge(self, case: Case, table: str) -> Iterator[Finding]:
         verdict = case.constraints.writes(table)
-        if verdict is Verdict.BLOCK:
+        if table.startswith(_OURS):
+            yield self.finding(Verdict.BLOCK, f"{table} is Standfast's own record of what it did", table=table)
+        elif verdict is Verdict.BLOCK:
             why = "is protected" if case.constraints.table(table).protected else "may not be written"
             yield self.finding(Verdict.BLOCK, f"{table} {why}", table=table)
         elif verdict is Verdict.APPROVAL:
