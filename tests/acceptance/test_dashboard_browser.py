@@ -221,7 +221,7 @@ async def test_every_page_is_accessible(
         await installation.until_waiting(done),
         await waiting(installation, delete(1050, 1051), title="Two to delete", **about(1050, 1051)),
     ]
-    changes = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    changes: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
     async with signed_in(chromium, url, installation.settings, **changes) as page:
         for path in ("/", "/login", *(f"/tickets/{view.workflow_id}" for view in views)):
             await page.goto(path)

@@ -13,9 +13,12 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
+from psycopg.conninfo import make_conninfo
 
 from standfast.client import Standfast
+from standfast.dashboard import live
 from standfast.dashboard.app import build_app
+from standfast.dashboard.deciding import rights
 from standfast.dashboard.guard import HEADERS
 from standfast.dashboard.inbox import in_order
 from standfast.dashboard.server import Server, listen, serve
@@ -392,6 +395,21 @@ async def test_who_opened_a_ticket_is_told_why_he_may_not_decide(
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
+async def test_who_has_approved_may_still_send_the_plan_back(installation: Installation) -> None:
+    view = await waiting(installation, refund(1018), **about(1018))
+    approved = view.model_copy(update={"approvals": (ME,)})
+    allowed = rights(approved, local_session(), installation.settings.review)
+    assert (bool(allowed.approve), allowed.send_back) == (True, "")
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_a_dashboard_without_a_signing_key_says_so(installation: Installation) -> None:
+    view = await waiting(installation, refund(1019), **about(1019))
+    unable = installation.settings.review.model_copy(update={"signing_key": None})
+    assert "no key to sign decisions" in rights(view, local_session(), unable).approve
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
 async def test_who_decides_second_learns_who_was_first(installation: Installation, approver: httpx.AsyncClient) -> None:
     view = await waiting(installation, refund(1017), **about(1017))
     await installation.client.decide(
@@ -480,6 +498,21 @@ async def test_the_page_is_told_about_every_change_until_the_end(
     assert "event: end" in events
 
 
+async def test_a_quiet_stream_shows_that_it_is_alive(
+    approver: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.1)
+    async with approver.stream("GET", "/events") as stream, asyncio.timeout(30):
+        assert ": still here" in [line async for line in _until(": still here", stream)]
+
+
+async def _until(last: str, stream: httpx.Response) -> AsyncIterator[str]:
+    async for line in stream.aiter_lines():
+        yield line
+        if line == last:
+            return
+
+
 async def test_without_a_control_database_the_page_says_what_to_do(installation: Installation) -> None:
     gone = {"url": f"postgresql://nobody@127.0.0.1:{free_port()}/none"}
     settings = installation.settings.model_copy(
@@ -492,6 +525,21 @@ async def test_without_a_control_database_the_page_says_what_to_do(installation:
         assert "standfast doctor" in answer.text
         problem = await client.get("/api/tickets")
         assert problem.json()["code"] == "service-unavailable"
+
+
+async def test_a_defect_is_a_page_without_details(installation: Installation) -> None:
+    control = installation.settings.control.url
+    assert control is not None
+    elsewhere = {"url": make_conninfo(control.get_secret_value(), dbname="postgres")}  # has no table of sessions
+    settings = installation.settings.model_copy(
+        update={"control": type(installation.settings.control).model_validate(elsewhere)}
+    )
+    async with dashboard(settings) as url, browser(url) as client:
+        client.cookies.set(f"standfast-session-{client.base_url.port}", "x")
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert "standfast.session" not in answer.text
+    assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104

@@ -1,6 +1,5 @@
 """Errors as answers: a page that says what to do for people, RFC 9457 problem details for programs."""
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -20,7 +19,6 @@ from standfast.errors import (
     UnknownTicket,
 )
 
-_LOG = logging.getLogger(__name__)
 # The first that fits.
 _STATUS: Mapping[type[StandfastError], int] = {
     UnknownTicket: 404,
@@ -92,6 +90,6 @@ class Problems:
         return response
 
     async def unexpected(self, request: Request, error: Exception) -> Response:
-        """Answer a defect of ours; its details go to the log, not to the page."""
-        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        """Answer a defect of ours; its details go to the server's log, not to the page."""
+        del error
         return self.answer(request, 500, "standfast", "The dashboard has a defect, and this request ran into it.")
