@@ -42,20 +42,26 @@ def read_json_documents(
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise InvalidInput(f"{source}: is empty; expected JSON, or JSON lines")
-    if len(lines) > 1 and _is_object(lines[0][1]):
-        for number, line in lines:
-            try:
-                value = read_json(line, source=source, first_line=number)
-            except InvalidInput as error:
-                if on_invalid is None:
-                    raise
-                on_invalid(error)
-            else:
-                yield number, line, value
+    if not _is_json(text) and any(_is_json(line) for _, line in lines):
+        yield from _each_line(lines, source, on_invalid)
         return
     value = read_json(text, source=source)
     for item in value if isinstance(value, list) else [value]:
         yield lines[0][0], text, item
+
+
+def _each_line(
+    lines: list[tuple[int, str]], source: str, on_invalid: Callable[[InvalidInput], None] | None
+) -> Iterator[tuple[int, str, Any]]:
+    for number, line in lines:
+        try:
+            value = read_json(line, source=source, first_line=number)
+        except InvalidInput as error:
+            if on_invalid is None:
+                raise
+            on_invalid(error)
+        else:
+            yield number, line, value
 
 
 def validate(model: type[Model], value: Any, *, source: str, line: int, text: str) -> Model:
@@ -75,10 +81,10 @@ def validate(model: type[Model], value: Any, *, source: str, line: int, text: st
         raise InvalidInput("; ".join(problems)) from None
 
 
-def _is_object(line: str) -> bool:
+def _is_json(text: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
         return False
 
 

@@ -55,6 +55,7 @@ class _Reader:
         self.entries: list[TimelineEntry] = []
         self._workflow_id = workflow_id
         self._converter = converter
+        self._is_planner = False
         self._scheduled: dict[int, tuple[str, str, datetime]] = {}
         self._started: dict[int, tuple[int, str]] = {}
         self._readers: dict[int, Callable[[HistoryEvent], None]] = {
@@ -76,7 +77,10 @@ class _Reader:
         elif kind in self._readers:
             self._readers[kind](event)
         elif kind in _PLAIN:
-            self._add(event, *_PLAIN[kind])
+            step, what = _PLAIN[kind]
+            if self._is_planner and step == "end":
+                step, what = "planning", f"planner workflow {what}"
+            self._add(event, step, what)
 
     def _add(self, event: HistoryEvent, step: str, what: str, attempt: int | None = None, **detail: Any) -> None:
         self.entries.append(
@@ -92,7 +96,8 @@ class _Reader:
 
     def _workflow_started(self, event: HistoryEvent) -> None:
         name = event.workflow_execution_started_event_attributes.workflow_type.name
-        self._add(event, "start" if name == "Ticket" else "planning", f"{name.lower()} workflow started")
+        self._is_planner = name != "Ticket"
+        self._add(event, "planning" if self._is_planner else "start", f"{name.lower()} workflow started")
 
     def _planning(self, event: HistoryEvent) -> None:
         child = event.start_child_workflow_execution_initiated_event_attributes

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,9 @@ from standfast import cluster
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict, Mode, Refusal
 from standfast.errors import DecisionRefused, TicketConflict, UnknownTarget, UnknownTicket
+from standfast.local.ports import free_port
+from standfast.local.supervisor import Supervisor
+from standfast.local.temporal import TemporalServer
 from standfast.outcome import State
 from standfast.report import Verdict
 from standfast.settings import Settings
@@ -257,9 +261,17 @@ async def test_unknown_tickets_and_targets_are_named(installation: Installation)
         await installation.submit({"operations": []}, target="crm")
 
 
-async def test_a_ticket_nobody_decides_on_expires(postgres: str, temporal_server: str) -> None:
+async def test_a_ticket_nobody_decides_on_expires(postgres: str, home: Path) -> None:
+    # A server of its own: workers of the other installation would take the work.
+    server = TemporalServer(home / "temporal", port=free_port(), ui_port=free_port())
+    async with Supervisor(home / "logs", lambda _: None) as supervisor:
+        await supervisor.start(server.service())
+        await assert_it_expires(postgres, server.address)
+
+
+async def assert_it_expires(postgres: str, temporal: str) -> None:
     settings, owner = await prepare(
-        postgres, temporal_server, f"t{uuid4().hex[:8]}", review={"expire_after": timedelta(seconds=1)}
+        postgres, temporal, f"t{uuid4().hex[:8]}", review={"expire_after": timedelta(seconds=1)}
     )
     async with Standfast.connect(settings) as client:
         elsewhere = Installation(settings, client, owner)
@@ -276,8 +288,8 @@ async def test_the_timeline_tells_the_six_steps(installation: Installation) -> N
     await installation.decide(view, APPROVE)
     await installation.client.wait(workflow_id)
     steps = [entry.step for entry in await installation.client.history(workflow_id)]
-    in_order = list(dict.fromkeys(step for step in steps if step != "end"))
-    assert in_order == ["start", "context", "planning", "validation", "decision", "execution"]
+    in_order = list(dict.fromkeys(steps))
+    assert in_order == ["start", "context", "planning", "validation", "decision", "execution", "end"]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from standfast.client import parse_tickets
-from standfast.errors import InvalidInput, UnknownTarget
+from standfast.errors import InvalidInput, TicketConflict, UnknownTarget
 from standfast.settings import Settings, Target
 from standfast.ticket import MAX_BODY_BYTES
 
@@ -42,8 +42,29 @@ def test_the_same_ticket_has_the_same_digest_whatever_the_order_of_its_fields() 
 
 
 def test_another_body_is_another_digest() -> None:
-    first, second = parse_tickets(json.dumps([ticket(), ticket(body="x")]), source="t", settings=ONE_TARGET)
+    (first,) = parse_tickets(json.dumps(ticket()), source="t", settings=ONE_TARGET)
+    (second,) = parse_tickets(json.dumps(ticket(body="x")), source="t", settings=ONE_TARGET)
     assert first.digest != second.digest
+
+
+def test_an_id_stands_for_one_ticket_only() -> None:
+    twice = parse_tickets(json.dumps([ticket(), ticket()]), source="t", settings=ONE_TARGET)
+    assert len(twice) == 1
+    with pytest.raises(TicketConflict, match="is in this file with other content"):
+        parse_tickets(json.dumps([ticket(), ticket(body="x")]), source="t", settings=ONE_TARGET)
+
+
+def test_invalid_tickets_can_be_left_out() -> None:
+    skipped: list[InvalidInput] = []
+    text = "\n".join(["{", json.dumps(ticket()), json.dumps(ticket(id="-x"))])
+    (kept,) = parse_tickets(text, source="t", settings=ONE_TARGET, on_invalid=skipped.append)
+    assert kept.id == ticket()["id"]
+    assert [str(error).partition(":")[0] for error in skipped] == ["t, line 1, column 2", "t, line 3"]
+
+
+def test_an_array_may_have_an_item_on_each_line() -> None:
+    text = f"[\n{json.dumps(ticket(id='A'))},\n{json.dumps(ticket(id='B'))}\n]"
+    assert [t.id for t in parse_tickets(text, source="t", settings=ONE_TARGET)] == ["A", "B"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ reached, 4 not permitted, 130 interrupted.
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -95,11 +96,15 @@ def program(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with its code."""
+    code = _run()
     try:
-        sys.exit(_run())
+        sys.stdout.flush()
+        sys.stderr.flush()
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = code or 1
+    # Not by way of Python's own end: threads of Temporal's client are in its way then, and abort every third process
+    # on a busy machine, with its work done (https://github.com/temporalio/sdk-python/issues/300).
+    os._exit(code)
 
 
 def _run() -> int:
@@ -113,8 +118,13 @@ def _run() -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        return 1
     except StandfastError as error:
         return _report(str(error), error.code, error.exit_code, as_json=as_json)
+    except Exception:  # noqa: BLE001 - what nobody foresaw is shown as it is
+        traceback.print_exc()
+        return 1
     return code if isinstance(code, int) else 0
 
 

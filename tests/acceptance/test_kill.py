@@ -1,0 +1,128 @@
+"""kill -9 of any one worker process in the middle of a ticket: it ends right, once, with nobody's help."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from tests.acceptance.installation import Installation, until
+
+ENDS = ("done", "rejected", "blocked", "expired", "failed", "cancelled")
+
+
+@contextmanager
+def model_held(installation: Installation) -> Iterator[None]:
+    """Keep the model from answering."""
+    pid = until(lambda: installation.pid("model-server"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def row_held(installation: Installation, customer: int) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """Keep a customer's row locked, so that whoever executes has to wait for it."""
+    with psycopg.connect(installation.url("writer"), row_factory=dict_row) as connection:
+        connection.execute("SELECT FROM shop.customers WHERE id = %s FOR UPDATE", [customer])
+        yield connection
+
+
+def kill(installation: Installation, worker: str) -> None:
+    """kill -9, and wait until another process is at work in its place."""
+    pid = until(lambda: installation.pid(worker))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: installation.pid(worker) not in (None, pid))
+
+
+def someone_waits(connection: psycopg.Connection[dict[str, Any]]) -> bool:
+    """Tell whether an execution waits for the row that `connection` holds."""
+    query = "SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    return connection.execute(query).fetchone() is not None
+
+
+def unlock(installation: Installation, customer: int) -> str:
+    return installation.submit(
+        id=f"KILL-{customer}",
+        body=f"Customer {customer} is locked out after too many attempts, please unlock the account.",
+        subject={"customer_id": customer},
+    )
+
+
+def move(installation: Installation, customer: int) -> str:
+    """Submit a ticket that needs a person: it changes an address."""
+    return installation.submit(
+        id=f"KILL-{customer}",
+        body=f"Customer {customer} has a new address, please set the email to moved{customer}@example.com",
+        subject={"customer_id": customer},
+    )
+
+
+def approve(installation: Installation, ticket: str) -> None:
+    digest = installation.view(ticket)["report"]["plan_digest"]
+    answer = installation.run("approve", ticket, "--digest", digest)
+    assert answer.exit_code == 0, answer
+
+
+def assert_unlocked_once(installation: Installation, ticket: str, customer: int) -> None:
+    assert_done_once(installation, ticket, customer)
+    query = "SELECT locked, failed_logins FROM shop.customers WHERE id = %s"
+    assert row(installation, query, customer) == {"locked": False, "failed_logins": 0}
+
+
+def assert_moved_once(installation: Installation, ticket: str, customer: int) -> None:
+    assert_done_once(installation, ticket, customer)
+    query = "SELECT email FROM shop.customers WHERE id = %s"
+    assert row(installation, query, customer) == {"email": f"moved{customer}@example.com"}
+
+
+def assert_done_once(installation: Installation, ticket: str, customer: int) -> None:
+    until(lambda: installation.state(ticket) in ENDS)
+    view = installation.view(ticket)
+    assert view["state"] == "done", view["outcome"]
+    digest = row(
+        installation, "SELECT array_agg(plan_digest) AS plans FROM standfast.ledger WHERE workflow_id = %s", ticket
+    )
+    assert digest == {"plans": [view["report"]["plan_digest"]]}
+    query = "SELECT count(*) AS times FROM shop.customers_audit WHERE customer_id = %s"
+    assert row(installation, query, customer) == {"times": 1}  # a trigger of the shop counts, too
+
+
+def row(installation: Installation, query: LiteralString, parameter: object) -> dict[str, Any] | None:
+    with psycopg.connect(installation.url("writer"), row_factory=dict_row) as connection:
+        return connection.execute(query, [parameter]).fetchone()
+
+
+@pytest.mark.parametrize(("worker", "customer"), [("worker-core", 13), ("worker-llm", 38), ("worker-database", 63)])
+def test_killed_while_the_model_thinks(installation: Installation, worker: str, customer: int) -> None:
+    with model_held(installation):
+        ticket = unlock(installation, customer)
+        until(lambda: installation.state(ticket) == "planning")
+        kill(installation, worker)
+    assert_unlocked_once(installation, ticket, customer)
+
+
+@pytest.mark.parametrize(("worker", "customer"), [("worker-core", 101)])
+def test_killed_while_it_waits_for_a_person(installation: Installation, worker: str, customer: int) -> None:
+    ticket = move(installation, customer)
+    until(lambda: installation.state(ticket) == "waiting")
+    kill(installation, worker)
+    approve(installation, ticket)
+    assert_moved_once(installation, ticket, customer)
+
+
+@pytest.mark.parametrize(("worker", "customer"), [("worker-core", 111), ("worker-llm", 112), ("worker-database", 113)])
+def test_killed_in_the_middle_of_the_execution(installation: Installation, worker: str, customer: int) -> None:
+    ticket = move(installation, customer)
+    until(lambda: installation.state(ticket) == "waiting")
+    with row_held(installation, customer) as connection:
+        approve(installation, ticket)
+        until(lambda: someone_waits(connection))
+        kill(installation, worker)
+    assert_moved_once(installation, ticket, customer)
