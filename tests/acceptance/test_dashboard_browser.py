@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from standfast.client import Standfast
 from standfast.dashboard.sessions import local_session, new_login_link
 from standfast.decision import DecisionVerdict
+from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.steps import Pool
@@ -150,7 +151,7 @@ async def test_typed_text_and_focus_survive_news_about_the_same_plan(installatio
     await open_ticket(page, view)
     reason = page.get_by_label("Why not")
     await reason.fill("half a thou")
-    with pytest.raises(Exception, match="look at it and decide again"):
+    with pytest.raises(DecisionRefused, match="look at it and decide again"):
         await installation.decide(view, DecisionVerdict.APPROVE, plan_digest="0" * 64)
     await expect(page.get_by_text("Did not count")).to_be_visible()
     await expect(reason).to_be_focused()
@@ -168,6 +169,10 @@ async def test_a_click_meant_for_one_plan_does_not_hit_the_next(installation: In
     await installation.decide(view, DecisionVerdict.REVISE, comment="look again")
     await expect(page.get_by_role("alert")).to_contain_text("not what it was")
     approve = page.get_by_role("button", name="Approve plan")
+    await expect(approve).to_be_disabled()
+    with pytest.raises(DecisionRefused):  # news about the same plan, which must not lift the hold
+        await installation.decide(view, DecisionVerdict.APPROVE)
+    await expect(page.get_by_text("Did not count")).to_be_visible()
     await expect(approve).to_be_disabled()
     await page.get_by_role("button", name="I have looked at it").click()
     await approve.click()

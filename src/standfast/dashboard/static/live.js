@@ -3,7 +3,7 @@
 
 const region = document.querySelector("[data-live]");
 const status = document.getElementById("live");
-let shown = region?.dataset.shown; // the plan and rows that the reader has seen; none while there is no report
+let shown = region?.dataset.shown; // the plan and rows that the reader has looked at; none while there is no report
 let source = null;
 let busy = false;
 let again = false;
@@ -29,13 +29,13 @@ function remember() {
 function restore(before) {
   const now = region.dataset.shown;
   const other = Boolean(shown && now) && shown !== now;
-  shown = now || shown;
+  shown ||= now;
   for (const field of fields()) {
     // A number typed to confirm one plan confirms no other.
     if (before.typed.has(field.id) && !(other && field.id === "deleted-rows")) field.value = before.typed.get(field.id);
   }
   region.querySelectorAll("details").forEach((details, index) => {
-    if (before.unfolded[index] && !other) details.open = true;
+    if (before.unfolded[index]) details.open = true;
   });
   const focused = before.focus && document.getElementById(before.focus);
   if (focused) {
@@ -57,6 +57,7 @@ function hold() {
   seen.type = "button";
   seen.textContent = "I have looked at it";
   seen.addEventListener("click", () => {
+    shown = region.dataset.shown; // not before: further news must not lift the hold
     notice.remove();
     for (const button of buttons) button.disabled = false;
   });
