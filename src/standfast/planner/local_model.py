@@ -59,7 +59,7 @@ class _Shot:
         return f"Ticket: {self.ticket}\nJSON: {_choice(self.playbook, self.arguments)}\n"
 
 
-class LocalModel(Model[openai.AsyncOpenAI]):
+class LocalModel(Model):
     """Chooses a playbook by few-shot completion."""
 
     def __init__(self, url: str, playbooks: Sequence[Playbook]) -> None:
@@ -73,7 +73,7 @@ class LocalModel(Model[openai.AsyncOpenAI]):
             raise InvalidInput(
                 "planner.model = 'local' chooses playbooks, but planner.playbooks names no folder with any"
             )
-        self._client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
+        self._url = url
         self._playbooks = tuple(playbooks)
         self._shots = [_Shot(e.ticket, p.name, e.arguments) for p in playbooks for e in p.examples]
         self._weights = _weights(shot.ticket for shot in self._shots)
@@ -91,7 +91,7 @@ class LocalModel(Model[openai.AsyncOpenAI]):
     @property
     def base_url(self) -> str:
         """See the base class."""
-        return str(self._client.base_url)
+        return self._url
 
     async def request(
         self,
@@ -120,14 +120,15 @@ class LocalModel(Model[openai.AsyncOpenAI]):
         grammar = f"root ::= {_literal(' ')} ({' | '.join([*filter(None, possible), nothing])})"
         timeout = (settings or {}).get("timeout")
         try:
-            completion = await self._client.completions.create(
-                model=NAME,
-                prompt=f"{_TASK}{''.join(map(str, shots))}Ticket: {text}\nJSON:",
-                temperature=0,
-                max_tokens=_MAX_TOKENS,
-                timeout=timeout if isinstance(timeout, int | float) else openai.not_given,
-                extra_body={"grammar": grammar},
-            )
+            async with openai.AsyncOpenAI(base_url=self._url, api_key="none", max_retries=0) as client:
+                completion = await client.completions.create(
+                    model=NAME,
+                    prompt=f"{_TASK}{''.join(map(str, shots))}Ticket: {text}\nJSON:",
+                    temperature=0,
+                    max_tokens=_MAX_TOKENS,
+                    timeout=timeout if isinstance(timeout, int | float) else openai.not_given,
+                    extra_body={"grammar": grammar},
+                )
         except openai.APIStatusError as error:
             raise ModelHTTPError(status_code=error.status_code, model_name=NAME, body=error.body) from error
         except openai.APIError as error:
