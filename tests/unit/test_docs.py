@@ -1,0 +1,66 @@
+"""The documents stay true: what exists is in them, and what is in them exists."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from standfast.cli.program import program
+from standfast.safety.rules import RULES
+from standfast.settings import Settings, Target
+
+ROOT = Path(__file__).parents[2]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def names(model: type[BaseModel], prefix: str = "") -> set[str]:
+    """Return the dotted names of all settings."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if name == "targets":
+            found |= names(Target, "targets.NAME.")
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= names(kind, f"{prefix}{name}.")
+        else:
+            found.add(f"{prefix}{name}")
+    return found
+
+
+def first_cells(document: str) -> set[str]:
+    """Return what stands in backquotes at the head of each table row."""
+    return set(re.findall(r"^\| `([^`]+)` \|", document, re.MULTILINE))
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert first_cells(text("docs/settings.md")) == names(Settings)
+
+
+def test_every_rule_is_documented() -> None:
+    documented = first_cells(text("docs/safety.md"))
+    assert {rule.id for rule in RULES} <= documented
+    source = "".join(file.read_text() for file in (ROOT / "src/standfast/safety").rglob("*.py"))
+    assert [rule for rule in documented if f'"{rule}"' not in source] == []
+
+
+def test_every_command_is_documented() -> None:
+    document = text("docs/settings.md") + text("README.md")
+    known = program.list_commands(click.Context(program))
+    assert [name for name in known if f"`{name}`" not in document] == []
+
+
+def test_the_agent_in_the_readme_is_the_tested_example() -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", text("README.md"), re.DOTALL)
+    assert shown.strip() in text("examples/own_agent.py")
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{f.name}" for f in (ROOT / "docs").glob("*.md"))])
+def test_links_between_documents_lead_somewhere(document: str) -> None:
+    folder = (ROOT / document).parent
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)", text(document)):
+        assert (folder / link).exists(), link
