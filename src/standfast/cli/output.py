@@ -2,7 +2,6 @@
 
 import json
 import sys
-import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+from standfast.characters import is_hidden
+
 _SHOWN = 100  # characters of a value in a table
 _FILE_WIDTH = 200  # characters of a line where there is no terminal to fit
 _WHOLE = frozenset({"ticket", "state", "time", "key"})  # columns that are read as one word
@@ -57,7 +57,7 @@ def visible(text: str) -> str:
     >>> visible("a\x1b[2Jb")
     'a<U+001B>[2Jb'
     """
-    return "".join(f"<U+{ord(c):04X}>" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c for c in text)
+    return "".join(f"<U+{ord(c):04X}>" if is_hidden(c) and c not in "\n\t" else c for c in text)
 
 
 def moment(at: datetime) -> str:

@@ -42,6 +42,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "constraints": _Command("constraints", "List, import or export constraints."),
     "worker": _Command("services", "Run one worker pool."),
     "dashboard": _Command("services", "Run the dashboard."),
+    "login-link": _Command("services", "Print a one-time link that signs a person in to the dashboard."),
     "model-server": _Command("services", "Serve the language model of this machine."),
     "migrate": _Command("administration", "Create or upgrade our schemas and roles."),
     "doctor": _Command("administration", "Check settings, connections, roles and rights."),

@@ -16,6 +16,7 @@ from standfast.cli.output import Output
 if TYPE_CHECKING:
     from standfast.local.stack import Stack
     from standfast.local.supervisor import Event
+    from standfast.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -59,11 +60,22 @@ def worker(invocation: Invocation, pool: str) -> None:
 @click.command()
 @pass_invocation
 def dashboard(invocation: Invocation) -> None:
-    """Run the dashboard until SIGTERM. `standfast up` prints a login link."""
+    """Run the dashboard until SIGTERM; `standfast login-link` lets people in."""
     from standfast.dashboard.server import serve  # noqa: PLC0415
 
     _log()
     run(serve(invocation.settings()))
+
+
+@click.command(name="login-link")
+@pass_invocation
+def login_link(invocation: Invocation) -> None:
+    """Print a link that signs its first user in to the dashboard, within an hour."""
+    link = run(_new_link(invocation.settings()))
+    if invocation.output.as_json:
+        invocation.output.document({"login_link": link})
+    else:
+        invocation.output.line(link)
 
 
 @click.command(name="model-server")
@@ -107,21 +119,25 @@ def show(event: "Event", output: Output) -> None:
 
 async def announce(stack: "Stack", output: Output) -> str:
     """Print where everything is, with a login link of one use; return the link."""
-    from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
-
-    async with Databases(stack.settings, application="standfast up") as databases:
-        link = await new_login_link(databases, stack.dashboard_url)
+    link = await _new_link(stack.settings)
     ui = stack.settings.temporal.ui
     if output.as_json:
         output.document({"event": "up", "login_link": link, "temporal_ui": ui, "home": str(stack.settings.home)})
     else:
         output.line(f"\nDashboard    {link}", "bold")
-        output.line("             (the link signs you in, once; `standfast up` prints a new one)")
+        output.line("             (the link signs you in, once; `standfast login-link` prints another)")
         output.line(f"Temporal UI  {ui}")
         output.line(f"Logs         {stack.settings.home}/logs")
         output.line("Ctrl-C stops everything; the data stays.\n")
     return link
+
+
+async def _new_link(settings: "Settings") -> str:
+    from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
+    from standfast.store.connections import Databases  # noqa: PLC0415
+
+    async with Databases(settings, application="standfast login-link") as databases:
+        return await new_login_link(databases, f"http://{settings.dashboard.host}:{settings.dashboard.port}")
 
 
 def _log() -> None:

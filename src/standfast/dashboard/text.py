@@ -8,15 +8,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from standfast.characters import is_hidden
+
 SHOWN_CHARACTERS = 400
 """A value longer than this is folded; nothing is left out."""
 
 _SUSPECTS = re.compile(r"([^\x20-\x7e\n\t])\1*")
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-# Letters and marks that have no ink: fillers, joiners, variation selectors.
-_INKLESS = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 
 
 def visible(text: str) -> Markup:
@@ -28,14 +25,10 @@ def visible(text: str) -> Markup:
     parts: list[str] = []
     end = 0
     for run in _SUSPECTS.finditer(text):
-        if _is_hidden(run[1]):
+        if is_hidden(run[1]):
             parts += [escape(text[end : run.start()]), _named(run[1], len(run[0]))]
             end = run.end()
     return Markup("").join([*parts, escape(text[end:])])
-
-
-def _is_hidden(character: str) -> bool:
-    return unicodedata.category(character) in _HIDDEN_CATEGORIES or bool(_INKLESS.match(character))
 
 
 def _named(character: str, times: int) -> Markup:
