@@ -4,24 +4,21 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from standfast.client import Standfast
 from standfast.dashboard.sessions import local_session, new_login_link
 from standfast.decision import DecisionVerdict
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.settings import Settings
-from standfast.steps import Pool
 from standfast.store.connections import Databases
 from standfast.view import TicketView
-from tests.integration.installation import Installation, prepare, serving
-from tests.integration.test_dashboard import about, dashboard, delete, import_constraints, refund, waiting
+from tests.integration.installation import Installation, installed
+from tests.integration.test_dashboard import about, dashboard, delete, refund, waiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,10 +30,8 @@ HOSTILE = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
-    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
-    await import_constraints(settings)
-    async with serving(settings, *Pool), Standfast.connect(settings) as client:
-        yield Installation(settings, client, owner)
+    async with installed(postgres, temporal_server) as installation:
+        yield installation
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

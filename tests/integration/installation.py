@@ -13,6 +13,7 @@ from standfast import cluster, worker
 from standfast.client import Standfast
 from standfast.decision import DecisionRecord, DecisionVerdict, Mode
 from standfast.outcome import State
+from standfast.safety.constraints import append, parse_constraints
 from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool
@@ -119,6 +120,17 @@ async def prepare(postgres_url: str, temporal_address: str, database: str, **cha
         "review": {"signing_key": private, "public_keys": {"default": public}},
     }
     return Settings(**(values | changes)), owner
+
+
+@asynccontextmanager
+async def installed(postgres_url: str, temporal_address: str) -> AsyncIterator[Installation]:
+    """A new installation, with its constraints, served in this process."""
+    settings, owner = await prepare(postgres_url, temporal_address, f"t{uuid4().hex[:8]}")
+    constraints = parse_constraints(CONSTRAINTS, source="test")
+    async with Databases(settings, application="test") as databases, databases.control() as connection:
+        await append(connection, constraints, created_by="test")
+    async with serving(settings, *Pool), Standfast.connect(settings) as client:
+        yield Installation(settings, client, owner)
 
 
 @asynccontextmanager

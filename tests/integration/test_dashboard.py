@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -28,12 +27,10 @@ from standfast.errors import InvalidInput
 from standfast.local import configuration
 from standfast.local.ports import free_port
 from standfast.outcome import State
-from standfast.safety.constraints import append, parse_constraints
 from standfast.settings import Settings
-from standfast.steps import Pool
 from standfast.store.connections import Databases
 from standfast.view import TicketView
-from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+from tests.integration.installation import Installation, installed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,17 +64,10 @@ async def sign_in(settings: Settings, client: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
-async def import_constraints(settings: Settings) -> None:
-    async with Databases(settings, application="test") as databases, databases.control() as connection:
-        await append(connection, parse_constraints(CONSTRAINTS, source="test"), created_by="test")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
-    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
-    await import_constraints(settings)
-    async with serving(settings, *Pool), Standfast.connect(settings) as client:
-        yield Installation(settings, client, owner)
+    async with installed(postgres, temporal_server) as installation:
+        yield installation
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

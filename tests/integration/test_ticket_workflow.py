@@ -24,7 +24,7 @@ from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
-from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+from tests.integration.installation import Installation, installed, prepare, serving
 
 APPROVE, REJECT, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REJECT, DecisionVerdict.REVISE
 
@@ -47,17 +47,8 @@ def about(order: int) -> dict[str, Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
-    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
-    await import_constraints(settings)
-    async with serving(settings, *Pool), Standfast.connect(settings) as client:
-        yield Installation(settings, client, owner)
-
-
-async def import_constraints(settings: Settings) -> None:
-    from standfast.safety.constraints import append, parse_constraints  # noqa: PLC0415
-
-    async with Databases(settings, application="test") as databases, databases.control() as connection:
-        await append(connection, parse_constraints(CONSTRAINTS, source="test"), created_by="test")
+    async with installed(postgres, temporal_server) as installation:
+        yield installation
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

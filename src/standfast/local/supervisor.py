@@ -134,7 +134,11 @@ class Supervisor:
                 tasks = self._groups[-1].values()
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                # Not gather: cancelled, it would wait for the graces of all of them before it says so.
+                await asyncio.wait(tasks)
+                for task in tasks:
+                    if not task.cancelled():
+                        task.exception()  # was raised by `start`
                 self._groups.pop()
         finally:
             for keeper, task in self._tasks():
