@@ -44,10 +44,11 @@ class _Board:
         self.live = Live(self._table(), console=output.people, auto_refresh=False, transient=not self._on_terminal)
 
     def show(self, view: TicketView) -> None:
-        if view.outcome is not None:
-            return
         risk = view.report.verdict.value if view.report else ""
-        self._set(view.workflow_id, view.state, risk, _what(view))
+        if view.outcome is not None:
+            self._rows[view.workflow_id][2] = risk  # `end` shows the rest
+        else:
+            self._set(view.workflow_id, view.state, risk, _what(view))
 
     def end(self, workflow_id: str, outcome: Outcome) -> None:
         self._set(workflow_id, outcome.state, self._rows[workflow_id][2], outcome.reason)

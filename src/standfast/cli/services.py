@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _POOLS = ("core", "llm", "database")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: somebody closed the terminal
 
 
 @click.command()
@@ -90,7 +90,7 @@ def model_server(invocation: Invocation) -> None:
 
 
 async def until_signal(work: Coroutine[Any, Any, Result]) -> Result | None:
-    """Run `work` until it ends, or until Ctrl-C or SIGTERM: then it cleans up, however often one presses."""
+    """Run `work` until it ends, or until Ctrl-C, SIGTERM or SIGHUP: then it cleans up, however often one presses."""
     task = asyncio.ensure_future(work)
 
     def stop() -> None:
