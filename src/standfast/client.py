@@ -43,10 +43,11 @@ from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry, timeline
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
-from standfast.workflow import REFUSED, TicketWorkflow
+from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow
 
 _DIGEST = "ticket_digest"
-_ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query or a decision
+_ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
+_ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 
 
 class Submitted(Record):
@@ -152,6 +153,8 @@ class Standfast:
         for attribute, values in ((visibility.STATE, states), (visibility.TARGET, targets)):
             if values:
                 query += f" AND {attribute.name} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
+        if states and not any(state.is_end for state in states):
+            query += ' AND ExecutionStatus = "Running"'  # one that was ended from outside keeps its last state
         with self._translated("list"):
             return [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
 
@@ -256,7 +259,10 @@ class Standfast:
         )
         with self._translated(workflow_id):
             return await self._handle(workflow_id).execute_update(
-                TicketWorkflow.decide, decision, id=decision.proof.id if decision.proof else None, rpc_timeout=_ANSWER
+                TicketWorkflow.decide,
+                decision,
+                id=decision.proof.id if decision.proof else None,
+                rpc_timeout=_ON_RECORD,
             )
 
     async def cancel(self, workflow_id: str) -> None:
@@ -291,7 +297,9 @@ class Standfast:
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-            raise UnknownTicket(f"{workflow_id} is no ticket: {error}") from error
+            if "expected but not found" in str(error):
+                raise UnknownTicket(f"{workflow_id} is no ticket: {error}") from error
+            raise ServiceUnavailable(f"{workflow_id} can't be shown: {error}") from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise _nobody(workflow_id) from error
         except RPCError as error:
@@ -360,6 +368,8 @@ def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type == REFUSED:
         return DecisionRefused(cause.message, reason=str(cause.details[0]))
+    if isinstance(cause, ApplicationError) and cause.type == UNRECORDED:
+        return ServiceUnavailable(cause.message)
     return DecisionRefused(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
 
 

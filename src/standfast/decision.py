@@ -46,16 +46,19 @@ class Mode(StrEnum):
     """A signed-in user of the dashboard."""
 
 
+Seen = Annotated[Text, StringConstraints(max_length=128)]
+
+
 class Proof(Submission):
     """Signed statement of the process that authenticated the person."""
 
-    id: Annotated[str, StringConstraints(min_length=8, max_length=64)]
+    id: Annotated[Text, StringConstraints(min_length=8, max_length=64)]
     """Unique per decision: the same id again is the same decision."""
-    key_id: str
+    key_id: Seen
     """Which of the configured public keys verifies the signature."""
     mode: Mode
     issued_at: datetime
-    signature: str
+    signature: Seen
     """Ed25519 over the canonical JSON of workflow id, decision and this proof without its signature; base64."""
 
 
@@ -63,12 +66,12 @@ class Decision(Submission):
     """One person's word on one plan with one effect."""
 
     verdict: DecisionVerdict
-    plan_digest: str
+    plan_digest: Seen
     """What was seen: the report's plan digest..."""
-    fingerprint: str
+    fingerprint: Seen
     """...and the report's fingerprint over the rows."""
     by: Annotated[Text, StringConstraints(min_length=1, max_length=320)]
-    comment: Annotated[Text, StringConstraints(max_length=10_000)] = ""
+    comment: Annotated[Text, StringConstraints(max_length=4_000)] = ""
     proof: Proof | None = None
 
     def signed_content(self, workflow_id: str) -> dict[str, object]:

@@ -19,6 +19,23 @@ class Path(StrEnum):
     BLOCK = "block"
 
 
+def still_approved(approved: SafetyReport | None, report: SafetyReport) -> bool:
+    """Tell whether what people approved still stands: the same plan, the same effect, and nothing new against it."""
+    if approved is None or report.verdict is Verdict.BLOCK:
+        return False
+    seen = (approved.plan_digest, approved.fingerprint)
+    return (
+        (report.plan_digest, report.fingerprint) == seen
+        and report.approvals_required <= approved.approvals_required
+        and _objections(report) <= _objections(approved)
+    )
+
+
+def _objections(report: SafetyReport) -> set[tuple[int | None, str]]:
+    of_plan: set[tuple[int | None, str]] = {(None, f.rule) for f in report.findings if f.verdict is not Verdict.AUTO}
+    return of_plan | {(o.index, f.rule) for o in report.operations for f in o.findings if f.verdict is not Verdict.AUTO}
+
+
 def evaluate(report: SafetyReport, *, plans_made: int) -> Path:
     """Return the path for `report`; `plans_made` counts the plans since a person last spoke, this one included."""
     if report.verdict is Verdict.AUTO:

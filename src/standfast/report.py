@@ -96,7 +96,9 @@ class SafetyReport(Record):
     verdict: Verdict
     plan_digest: str
     fingerprint: str
-    """SHA-256 over the before-images and counts of all changed rows; differs once the rows have moved on."""
+    """SHA-256 over all changed rows, before and after, and their counts; differs once the effect would be another."""
+    volatile: tuple[str, ...] = ()
+    """Columns, `schema.table.column`, whose new values differ each time: of sequences and clocks. They don't count."""
     rehearsed_at: datetime
     operations: tuple[OperationReport, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -56,8 +56,19 @@ class ExecuteRequest(Record):
     plan: Plan
     plan_digest: str
     fingerprint: str
-    """Of the report that was approved or automatic; execution refuses if the rows differ from it."""
+    """Of the report that was approved or automatic; execution refuses if its effect differs from it."""
+    volatile: tuple[str, ...] = ()
+    """The report's volatile columns."""
+    not_after: datetime
+    """A report that is older than this says nothing any more; what was executed before is still found."""
     approved_by: tuple[str, ...] = ()
+
+
+class Settled(Record):
+    """What the ledger knows about a plan whose execution did not answer."""
+
+    execution: Execution | None = None
+    """None if it was not executed."""
 
 
 class ReviewRequest(Record):
@@ -79,6 +90,10 @@ PLANNER = "Planner"
 DRIFTED = "Drifted"
 """Error type of an execution that found other rows than the report; nothing was changed."""
 
+# A report says little about later: constraints change, freezes begin. Longer than any validation takes, and the clocks
+# of two machines may differ a little.
+REPORT_GOOD_FOR = timedelta(minutes=5)
+
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
@@ -93,8 +108,8 @@ HEARTBEAT = timedelta(seconds=2)
 WORKFLOW_TASK = timedelta(seconds=2)
 # A worker that went away without a word keeps its sticky queue for this long.
 STICKY_QUEUE = timedelta(seconds=1)
-# A planner run may wait for a rate-limited provider, but a ticket should not plan for ever.
-PLANNER_RUN = timedelta(hours=1)
+# A planner run may wait in its queue and for a rate-limited provider, but a ticket should not plan for ever.
+PLANNER_RUN = timedelta(days=1)
 # pydantic-ai's part of the planner workflow replays slower than ours.
 PLANNER_TASK = timedelta(seconds=5)
 # The slowest models think for minutes. The provider's own time-out ends a request first, so that the error names it.
@@ -102,9 +117,9 @@ MODEL_REQUEST = timedelta(minutes=5)
 MODEL_ANSWER = MODEL_REQUEST - timedelta(seconds=10)
 # All attempts of one model request or tool call together: well within a planner run, so that the ticket fails with the
 # provider's or the database's own words instead of a bare time-out.
-MODEL_GIVE_UP = timedelta(minutes=40)
+MODEL_GIVE_UP = timedelta(hours=6)
 TOOL_CALL = timedelta(seconds=30)
-TOOL_GIVE_UP = timedelta(minutes=40)
+TOOL_GIVE_UP = timedelta(hours=6)
 # A provider that says Retry-After is obeyed up to the longest interval, hence a minute. What can't heal (a wrong key,
 # an unknown model, an empty account, an answer that can't be read) is never sent again; the library marks it.
 MODEL_RETRY = RetryPolicy(
@@ -149,32 +164,42 @@ class Step(Generic[Request, Result]):
         return result
 
 
+# Time in the queue counts, too: a database, or a pool, that is away for a day needs people, not retries.
+_OUTAGE = timedelta(days=1)
+
 GATHER: Step[Ticket, Context] = Step(
     name="gather",
     pool=Pool.CORE,
     result=Context,
     start_to_close=timedelta(seconds=30),  # bounded reads with a statement time-out
-    give_up_after=timedelta(hours=1),  # a database that is away for an hour needs people, not retries
+    give_up_after=_OUTAGE,
 )
 VALIDATE: Step[ValidateRequest, SafetyReport] = Step(
     name="validate",
     pool=Pool.CORE,
     result=SafetyReport,
     start_to_close=timedelta(seconds=60),  # rehearsal has its own statement and lock time-outs well below this
-    give_up_after=timedelta(hours=1),
+    give_up_after=_OUTAGE,
 )
 REVIEW: Step[ReviewRequest, DecisionRecord] = Step(
     name="review",
     pool=Pool.CORE,
     result=DecisionRecord,
     start_to_close=timedelta(seconds=10),  # a signature and one audit row
-    give_up_after=timedelta(hours=1),
+    give_up_after=timedelta(seconds=30),  # somebody waits for the answer, and other decisions behind this one
 )
 EXECUTE: Step[ExecuteRequest, Execution] = Step(
     name="execute",
     pool=Pool.DATABASE,
     result=Execution,
     start_to_close=timedelta(seconds=120),
-    give_up_after=None,  # it may have been committed: only the ledger knows, so ask until it answers
+    give_up_after=_OUTAGE,  # what became of it then, SETTLE tells
     cancellation=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # whole or not at all, and known which
+)
+SETTLE: Step[ExecuteRequest, Settled] = Step(
+    name="settle",
+    pool=Pool.DATABASE,
+    result=Settled,
+    start_to_close=timedelta(seconds=30),
+    give_up_after=None,  # it may have been committed: only the ledger knows, so ask until it answers
 )

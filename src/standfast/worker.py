@@ -63,7 +63,8 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
         case Pool.DATABASE:
             from standfast.execution.activity import Executor  # noqa: PLC0415
 
-            return Registrations(activities=[Executor(databases).execute])
+            executor = Executor(databases)
+            return Registrations(activities=[executor.execute, executor.settle])
 
 
 def build(pool: Pool, client: Client, served: Registrations) -> Worker:

@@ -1,7 +1,9 @@
 """The ticket workflow: the six steps, and nothing else. It does no I/O and may wait for days across many deploys."""
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -12,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from standfast.context import Context
     from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal
     from standfast.outcome import Execution, Outcome, State
-    from standfast.path import Path, evaluate
+    from standfast.path import Path, evaluate, still_approved
     from standfast.plan import Plan
     from standfast.report import SafetyReport, Verdict, effect_sentence
     from standfast.steps import Pool
@@ -21,10 +23,13 @@ with workflow.unsafe.imports_passed_through():
 
 FAILED = "TicketFailed"
 REFUSED = "DecisionRefused"
+UNRECORDED = "DecisionUnrecorded"
 
 MAX_PLANS = 20  # all plans of one ticket: its history stays bounded
 MAX_DRIFTS = 10  # rows that move on between rehearsal and execution this often are too busy for the plan
 MAX_REFUSED = 100  # refused decisions are in the history, too
+
+Result = TypeVar("Result")
 
 CANCELLED_REASON = "Cancelled; nothing was changed."
 
@@ -58,15 +63,16 @@ class TicketWorkflow:
     async def _resolve(self, ticket: Ticket) -> Outcome:
         context = await self._gather(ticket)
         plan, plans_made = await self._plan(context), 1
+        approved: SafetyReport | None = None
         while True:
-            report = await self._validate(context, plan)
+            report = await self._validate(context, plan, approved)
             match evaluate(report, plans_made=plans_made):
                 case Path.BLOCK:
                     return await self._end(State.BLOCKED, _objections(report)[0])
                 case Path.REPLAN:
                     plan, plans_made = await self._plan(context, plan, _objections(report)), plans_made + 1
                     continue
-                case Path.ASK:
+                case Path.ASK if not still_approved(approved, report):
                     decision = await self._wait_for_decision(report)
                     if decision is None:
                         return await self._end(State.EXPIRED, f"Nobody decided within {report.expires_in}.")
@@ -75,6 +81,8 @@ class TicketWorkflow:
                     if decision.verdict is DecisionVerdict.REVISE:
                         plan, plans_made = await self._plan(context, plan, (decision.comment,)), 1
                         continue
+                    approved = report
+                    continue  # rows and constraints may be others by now: what was approved is validated once more
             if not plan.operations:
                 return await self._end(State.DONE, f"Nothing to change. {plan.summary}".strip())
             execution = await self._execute(plan, report)
@@ -108,13 +116,15 @@ class TicketWorkflow:
         self._show(plan=plan, plan_number=number, report=None, approvals=())
         return plan
 
-    async def _validate(self, context: Context, plan: Plan) -> SafetyReport:
+    async def _validate(self, context: Context, plan: Plan, approved: SafetyReport | None) -> SafetyReport:
+        """Validate on the rows and constraints of now; approvals are kept if what was approved still stands."""
+        self._stop_if_cancelled()
         self._enter(State.VALIDATING)
         report = await steps.VALIDATE(
             steps.ValidateRequest(context=context, plan=plan),
             summary=f"check and rehearse plan {self._view.plan_number}",
         )
-        self._show(report=report, approvals=())
+        self._show(report=report, approvals=self._view.approvals if still_approved(approved, report) else ())
         workflow.upsert_search_attributes([visibility.RISK.value_set(report.verdict.value)])
         return report
 
@@ -131,7 +141,7 @@ class TicketWorkflow:
         return self._decision
 
     async def _execute(self, plan: Plan, report: SafetyReport) -> Execution | None:
-        """Return None if the rows have moved on since the report; nothing was changed then."""
+        """Return None if the effect would be another than the report's; nothing was changed then."""
         self._enter(State.EXECUTING)
         request = steps.ExecuteRequest(
             workflow_id=self._view.workflow_id,
@@ -139,6 +149,8 @@ class TicketWorkflow:
             plan=plan,
             plan_digest=report.plan_digest,
             fingerprint=report.fingerprint,
+            volatile=report.volatile,
+            not_after=report.rehearsed_at + steps.REPORT_GOOD_FOR,
             approved_by=self._view.approvals,
         )
         try:
@@ -146,9 +158,12 @@ class TicketWorkflow:
         except ActivityError as error:
             drifted = isinstance(error.cause, ApplicationError) and error.cause.type == steps.DRIFTED
             self._drifts += drifted
-            if not drifted or self._drifts > MAX_DRIFTS:
+            if drifted and self._drifts <= MAX_DRIFTS:
+                return None
+            settled = await _whatever_happens(steps.SETTLE(request, summary="ask the ledger what happened"))
+            if settled.execution is None:
                 raise
-            return None
+            return settled.execution
 
     # --- decisions -----------------------------------------------------------------------------------------------
 
@@ -172,10 +187,9 @@ class TicketWorkflow:
         """The same as the update, for senders that can't wait for an answer."""
         try:
             self._has_room(decision)
+            await self._consider(decision)
         except ApplicationError as error:
             workflow.logger.warning("%s", error.message)
-            return
-        await self._consider(decision)
 
     async def _consider(self, decision: Decision) -> DecisionRecord:
         async with self._one_at_a_time:
@@ -191,7 +205,11 @@ class TicketWorkflow:
                 state=self._view.state,
                 decided_by=self._decision.by if self._decision else None,
             )
-            record = await steps.REVIEW(request, summary=f"review a decision: {decision.verdict}")
+            try:
+                record = await steps.REVIEW(request, summary=f"review a decision: {decision.verdict}")
+            except ActivityError as error:
+                message = f"the decision can't be recorded, so it does not count: {_root_message(error)}; take it again"
+                raise ApplicationError(message, type=UNRECORDED, non_retryable=True) from error
             self._show(decisions=(*self._view.decisions, record))
             if record.refused is None:
                 self._count(decision)
@@ -250,8 +268,22 @@ class TicketWorkflow:
         outcome = Outcome(state=state, reason=reason, execution=execution)
         self._show(outcome=outcome)
         self._enter(state)
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await _whatever_happens(workflow.wait_condition(workflow.all_handlers_finished))
         return outcome
+
+    def _stop_if_cancelled(self) -> None:
+        """End a ticket whose cancellation arrived while an execution was waited for, which swallows it."""
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+
+
+async def _whatever_happens(work: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for `work` to its end; a cancellation comes too late for it."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await workflow.wait([task])
+    return task.result()
 
 
 def _root_message(error: BaseException) -> str:

@@ -86,6 +86,23 @@ class Installation:
             view.workflow_id, verdict=verdict, by=by, mode=Mode.CLI, comment=comment, **shown
         )
 
+    @property
+    def control_url(self) -> str:
+        """URL of the control database."""
+        assert self.settings.control.url is not None
+        return self.settings.control.url.get_secret_value()
+
+    async def constrain(self, constraints: str) -> None:
+        """Store other constraints."""
+        parsed = parse_constraints(constraints, source="test")
+        async with Databases(self.settings, application="test") as databases, databases.control() as connection:
+            await append(connection, parsed, created_by="test")
+
+    def execute(self, statement: str) -> None:
+        """Change the shop's database as its owner, behind everybody's back."""
+        with psycopg.connect(self.owner_url) as connection:
+            connection.execute(statement.encode())
+
     def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         """Ask the shop's database as its owner."""
         with psycopg.connect(self.owner_url) as connection:
@@ -126,11 +143,10 @@ async def prepare(postgres_url: str, temporal_address: str, database: str, **cha
 async def installed(postgres_url: str, temporal_address: str) -> AsyncIterator[Installation]:
     """A new installation, with its constraints, served in this process."""
     settings, owner = await prepare(postgres_url, temporal_address, f"t{uuid4().hex[:8]}")
-    constraints = parse_constraints(CONSTRAINTS, source="test")
-    async with Databases(settings, application="test") as databases, databases.control() as connection:
-        await append(connection, constraints, created_by="test")
     async with serving(settings, *Pool), Standfast.connect(settings) as client:
-        yield Installation(settings, client, owner)
+        installation = Installation(settings, client, owner)
+        await installation.constrain(CONSTRAINTS)
+        yield installation
 
 
 @asynccontextmanager

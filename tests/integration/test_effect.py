@@ -8,8 +8,10 @@ import psycopg
 import pytest
 
 from standfast.plan import Operation, Plan
+from standfast.safety.constraints import Limits
 from standfast.safety.effect import Effect, apply, twin
 from standfast.safety.protocol import OperationRefused
+from standfast.safety.rehearsal import rehearse
 from standfast.store.connections import open_connection
 
 SCHEMA = """
@@ -83,6 +85,12 @@ async def effect_of(
 ) -> Effect:
     async with twins(url) as (change, observer), twin(change, observer):
         return await apply(the_plan, change, observer, row_limit=row_limit, targets=targets)
+
+
+async def rehearsed(url: str, the_plan: Plan) -> Effect:
+    async with twins(url) as (change, observer):
+        named = [frozenset[str]()] * len(the_plan.operations)
+        return await rehearse(the_plan, change, observer, limits=Limits(), targets=named)
 
 
 def counts(effect: Effect, operation: int = 0) -> dict[str, tuple[int, int, int]]:
@@ -192,14 +200,28 @@ async def test_a_row_that_another_transaction_changed_is_a_serialization_failure
 
 async def test_the_fingerprint_is_stable_and_moves_with_the_rows(shop: str) -> None:
     the_plan = plan("UPDATE customers SET name = 'x' WHERE id <= 2")
-    first, second = await effect_of(shop, the_plan), await effect_of(shop, the_plan)
+    first, second = await rehearsed(shop, the_plan), await rehearsed(shop, the_plan)
     assert first.fingerprint == second.fingerprint  # although the trigger's audit rows have other ids and times
     with psycopg.connect(shop) as other:
         other.execute("UPDATE shop.orders SET total = 0 WHERE id = 1")
-    assert (await effect_of(shop, the_plan)).fingerprint == first.fingerprint
+    assert (await rehearsed(shop, the_plan)).fingerprint == first.fingerprint
     with psycopg.connect(shop) as other:
         other.execute("UPDATE shop.customers SET balance = balance + 1 WHERE id = 2")
-    assert (await effect_of(shop, the_plan)).fingerprint != first.fingerprint
+    assert (await rehearsed(shop, the_plan)).fingerprint != first.fingerprint
+
+
+async def test_the_fingerprint_moves_with_what_would_be_written(shop: str) -> None:
+    the_plan = plan("UPDATE customers SET name = (SELECT total::text FROM orders WHERE id = 1) WHERE id = 2")
+    first = await rehearsed(shop, the_plan)
+    with psycopg.connect(shop) as other:
+        other.execute("UPDATE shop.orders SET total = total + 1 WHERE id = 1")
+    assert (await rehearsed(shop, the_plan)).fingerprint != first.fingerprint
+
+
+async def test_values_of_clocks_and_sequences_are_known_as_volatile(shop: str) -> None:
+    effect = await rehearsed(shop, plan("UPDATE customers SET name = clock_timestamp()::text WHERE id = 2"))
+    assert "shop.customers.name" in effect.volatile
+    assert "shop.customers.balance" not in effect.volatile
 
 
 async def test_rows_beyond_the_limit_are_counted_and_said_to_be_missing(shop: str) -> None:

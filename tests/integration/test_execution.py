@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -19,8 +20,9 @@ from standfast.execution.activity import Executor
 from standfast.outcome import Execution
 from standfast.plan import Operation, Plan
 from standfast.report import RowCounts
-from standfast.safety.effect import apply, twin
+from standfast.safety.constraints import Limits
 from standfast.safety.protocol import OperationRefused
+from standfast.safety.rehearsal import rehearse
 from standfast.settings import Settings, Target
 from standfast.steps import ExecuteRequest
 from standfast.store.connections import Databases, Role
@@ -67,10 +69,9 @@ class Bank:
             self.databases() as databases,
             databases.target(self.name, Role.REHEARSER) as change,
             databases.observer(self.name, Role.REHEARSER) as observer,
-            twin(change, observer),
         ):
-            effect = await apply(plan, change, observer, row_limit=100)
-            await change.rollback()
+            named = [frozenset[str]()] * len(plan.operations)
+            effect = await rehearse(plan, change, observer, limits=Limits(), targets=named)
         self.tickets += 1
         fields = {
             "workflow_id": f"ticket/bank/{self.tickets}",
@@ -78,6 +79,8 @@ class Bank:
             "plan": plan,
             "plan_digest": plan.digest(self.name),
             "fingerprint": effect.fingerprint,
+            "volatile": tuple(effect.volatile),
+            "not_after": datetime.now(UTC) + timedelta(minutes=5),
             "approved_by": ("ben@example.com",),
         }
         return ExecuteRequest.model_validate(fields | changes)
@@ -86,6 +89,11 @@ class Bank:
         """Execute as a worker process of its own would."""
         async with self.databases(url) as databases:
             return await ActivityEnvironment().run(Executor(databases).execute, request)
+
+    async def settle(self, request: ExecuteRequest) -> Execution | None:
+        """Ask the ledger as a worker would."""
+        async with self.databases() as databases:
+            return (await ActivityEnvironment().run(Executor(databases).settle, request)).execution
 
     def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.owner_url) as connection:
@@ -343,6 +351,36 @@ async def test_rows_that_move_on_while_the_plan_runs_are_refused(bank: Bank) -> 
             await running
     assert caught.value.type == steps.DRIFTED
     assert (bank.balance(), bank.ledger(request)) == (500, [])
+
+
+async def test_what_would_be_written_now_is_compared_too(bank: Bank) -> None:
+    copy = Operation(
+        sql="INSERT INTO accounts (id, owner, balance) SELECT 99, owner, balance FROM accounts WHERE id = 2"
+    )
+    request = await bank.request(Plan(operations=(copy,)))
+    bank.query("UPDATE shop.accounts SET balance = 1000000 WHERE id = 2 RETURNING id")
+    with pytest.raises(ApplicationError, match="nothing was changed") as caught:
+        await bank.execute(request)
+    assert caught.value.type == steps.DRIFTED
+    assert bank.query("SELECT count(*) FROM shop.accounts WHERE id = 99") == [(0,)]
+
+
+async def test_a_report_that_is_too_old_is_not_executed_any_more_but_what_was_executed_is_found(bank: Bank) -> None:
+    late = {"not_after": datetime.now(UTC) - timedelta(seconds=1)}
+    request = await bank.request()
+    with pytest.raises(ApplicationError, match="the report was good until") as caught:
+        await bank.execute(request.model_copy(update=late))
+    assert (caught.value.type, bank.ledger(request)) == (steps.DRIFTED, [])
+    executed = await bank.execute(request)
+    assert await bank.execute(request.model_copy(update=late)) == executed
+
+
+async def test_the_ledger_settles_what_became_of_an_execution(bank: Bank) -> None:
+    request = await bank.request()
+    assert await bank.settle(request) is None
+    assert bank.ledger(request) == []
+    executed = await bank.execute(request)
+    assert await bank.settle(request) == executed
 
 
 async def test_other_rows_may_move_on(bank: Bank) -> None:

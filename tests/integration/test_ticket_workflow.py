@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
@@ -24,7 +25,8 @@ from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
-from tests.integration.installation import Installation, installed, prepare, serving
+from standfast.view import TicketView
+from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
 
 APPROVE, REJECT, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REJECT, DecisionVerdict.REVISE
 
@@ -134,6 +136,60 @@ async def test_rows_that_moved_on_after_approval_are_rehearsed_and_asked_about_a
     assert installation.query("SELECT total FROM shop.orders WHERE id = 1004") == [(77,)]
 
 
+async def test_what_would_be_written_is_part_of_what_was_approved(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1020), **about(1020))
+    seen = await installation.until_waiting(workflow_id)
+    installation.execute("UPDATE shop.orders SET total = 99999 WHERE id = 1020")
+    await installation.decide(seen, APPROVE)
+    now = await installation.until(
+        workflow_id, lambda view: view.state is State.WAITING and _fingerprint(view) != _fingerprint(seen)
+    )
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1020") == [(0,)]
+    assert now.approvals == ()
+    await installation.decide(now, APPROVE)
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1020") == [(99999,)]
+
+
+async def test_constraints_that_came_after_the_approval_hold(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1021), **about(1021))
+    view = await installation.until_waiting(workflow_id)
+    await installation.constrain(f"{CONSTRAINTS}  - {{name: shop.refunds, protected: true}}\n")
+    try:
+        await installation.decide(view, APPROVE)
+        outcome = await installation.client.wait(workflow_id)
+    finally:
+        await installation.constrain(CONSTRAINTS)
+    assert outcome.state is State.BLOCKED
+    assert "table.writes" in outcome.reason
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1021") == [(0,)]
+
+
+async def test_a_cancellation_after_the_execution_does_not_deny_it(
+    installation: Installation, temporal: Client
+) -> None:
+    with psycopg.connect(installation.owner_url) as held, psycopg.connect(installation.control_url) as audit:
+        held.execute("SELECT FROM shop.orders WHERE id = 1022 FOR NO KEY UPDATE")
+        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
+        workflow_id = await installation.submit(refund(1022), **about(1022))
+        # Its rehearsal reads only, so it waits for a person; the decision then waits for the audit chain.
+        view = await installation.until_waiting(workflow_id)
+        handle = temporal.get_workflow_handle(workflow_id)
+        audit.rollback()
+        await installation.decide(view, APPROVE)
+        await installation.until(workflow_id, lambda now: now.state is not State.WAITING)
+        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
+        late = {"verdict": "approve", "plan_digest": "d", "fingerprint": "f", "by": "eve@example.com"}
+        await handle.signal("decide", late)
+        held.rollback()
+        await installation.until(workflow_id, lambda now: now.outcome is not None)
+        await handle.cancel()
+        await installation.until(workflow_id, lambda now: now.outcome is not None)
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    assert len(installation.ledger(workflow_id)) == 1
+    assert (await installation.client.view(workflow_id)).state is State.DONE
+
+
 async def test_an_approval_of_something_else_is_refused_and_changes_nothing(installation: Installation) -> None:
     view = await installation.until_waiting(await installation.submit(refund(1005), **about(1005)))
     for seen, reason in (
@@ -177,6 +233,18 @@ async def test_a_decision_that_is_no_decision_changes_nothing(installation: Inst
     await temporal.get_workflow_handle(view.workflow_id).signal("decide", {"verdict": "approve!"})
     record = await installation.decide(view, REJECT, comment="still alive")
     assert record.refused is None
+
+
+@pytest.mark.parametrize("field", ["plan_digest", "fingerprint", "by", "comment"])
+async def test_a_decision_that_no_database_can_hold_changes_nothing(
+    installation: Installation, temporal: Client, field: str
+) -> None:
+    workflow_id = await installation.submit(refund(1030), id=f"NUL-{field}", **about(1030))
+    view = await installation.until_waiting(workflow_id)
+    decision = {"verdict": "approve", "plan_digest": "d", "fingerprint": "f", "by": "eve", field: "a\x00b"}
+    await temporal.get_workflow_handle(workflow_id).signal("decide", decision)
+    await installation.decide(view, REJECT, comment="no")
+    assert (await installation.client.wait(workflow_id)).state is State.REJECTED
 
 
 async def test_every_decision_and_refusal_is_on_the_audit_chain(installation: Installation) -> None:
@@ -281,6 +349,10 @@ async def test_the_timeline_tells_the_six_steps(installation: Installation) -> N
     steps = [entry.step for entry in await installation.client.history(workflow_id)]
     in_order = list(dict.fromkeys(steps))
     assert in_order == ["start", "context", "planning", "validation", "decision", "execution", "end"]
+
+
+def _fingerprint(view: TicketView) -> str | None:
+    return view.report.fingerprint if view.report else None
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from standfast.path import MAX_PLANS, Path, evaluate
+from standfast.path import MAX_PLANS, Path, evaluate, still_approved
 from standfast.report import Finding, RowCounts, SafetyReport, Verdict, effect_sentence
 
 
@@ -49,3 +49,19 @@ def test_the_sentence_is_computed_from_counts() -> None:
     sentence = effect_sentence(counts, "shop")
     assert sentence == "Updates 3 rows in shop.orders, inserts 1 row in shop.refunds, deletes nothing, in shop."
     assert effect_sentence([{"shop.orders": RowCounts()}], "shop") == "Changes nothing in shop."
+
+
+def test_an_approval_stands_for_the_same_plan_with_the_same_effect_and_nothing_new_against_it() -> None:
+    approved = report(Verdict.APPROVAL, mendable=(False,))
+    assert still_approved(approved, approved)
+    assert still_approved(approved, report(Verdict.AUTO))
+    assert not still_approved(None, approved)
+    other_finding = (Finding(rule="freeze", verdict=Verdict.APPROVAL, message="m"),)
+    for changes in (
+        {"plan_digest": "x"},
+        {"fingerprint": "x"},
+        {"approvals_required": 2},
+        {"verdict": Verdict.BLOCK},
+        {"findings": other_finding},
+    ):
+        assert not still_approved(approved, approved.model_copy(update=changes)), changes

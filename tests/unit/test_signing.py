@@ -21,7 +21,8 @@ SIGNED = sign(
 
 
 def refusal(decision: Decision, *, workflow_id: str = TICKET, age: timedelta = timedelta()) -> Refusal | None:
-    return verify(decision, workflow_id=workflow_id, received_at=datetime.now(UTC) + age, public_keys=KEYS)
+    signed_at = decision.proof.issued_at if decision.proof else datetime.now(UTC)
+    return verify(decision, workflow_id=workflow_id, received_at=signed_at + age, public_keys=KEYS)
 
 
 def test_a_signed_decision_counts() -> None:

@@ -1,8 +1,9 @@
 """The activity `execute`: the approved plan on the approved rows, once."""
 
+from datetime import UTC, datetime
 from functools import partial
 
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -14,7 +15,7 @@ from standfast.outcome import Execution
 from standfast.report import effect_sentence
 from standfast.safety.effect import Effect, apply, twin
 from standfast.safety.protocol import OperationRefused
-from standfast.steps import ExecuteRequest
+from standfast.steps import ExecuteRequest, Settled
 from standfast.store.connections import Databases, Role
 
 _TRIES = 3  # transactions that others got in the way of; then the activity is retried with a growing interval
@@ -36,7 +37,8 @@ class Executor:
         A cancellation before the COMMIT leaves nothing behind; one after it changes nothing any more.
 
         Raises:
-            ApplicationError: of type `steps.DRIFTED`: the rows are not those of the report; nothing was changed.
+            ApplicationError: of type `steps.DRIFTED`: the effect is not the report's, or that is too old; nothing was
+                changed.
             OperationRefused: the server refuses an operation; nothing was changed.
             InvalidInput: the plan is not the one that the digest names.
             ServiceUnavailable: the database can't be reached, was lost, or is too busy. If it was lost at the COMMIT,
@@ -46,6 +48,24 @@ class Executor:
         if digest != request.plan_digest:
             raise InvalidInput(f"the plan's digest is {digest}, the report's is {request.plan_digest}; not executed")
         return await whole_or_not_at_all(partial(self._until_known, request))
+
+    @activity.defn(name=steps.SETTLE.name)
+    async def settle(self, request: ExecuteRequest) -> Settled:
+        """Return what the ledger says about a plan, after whoever is executing it at this moment.
+
+        Raises:
+            ServiceUnavailable: the database can't be reached, was lost, or is too busy; ask again.
+        """
+        async with self._databases.target(request.target, Role.WRITER) as connection:
+            try:
+                await ledger.begin(connection)
+                executed = not await ledger.claim(connection, request, attempt=activity.info().attempt)
+                return Settled(execution=await ledger.read(connection, request) if executed else None)
+            except (SerializationFailure, DeadlockDetected, LockNotAvailable) as error:
+                raise ServiceUnavailable(f"target {request.target!r}: {error.diag.message_primary}") from error
+            finally:
+                if not connection.closed:
+                    await connection.rollback()  # the claim was a question
 
     async def _until_known(self, request: ExecuteRequest, point: PointOfNoReturn) -> Execution:
         for _ in range(_TRIES):
@@ -69,7 +89,9 @@ class Executor:
                 async with twin(change, observer):
                     if not await ledger.claim(change, request, attempt=activity.info().attempt):
                         return await ledger.read(change, request)
-                    effect = await apply(request.plan, change, observer, row_limit=_ALL_ROWS)
+                    _refuse_late(request)
+                    volatile = frozenset(request.volatile)
+                    effect = await apply(request.plan, change, observer, row_limit=_ALL_ROWS, volatile=volatile)
                 _refuse_other_rows(request, effect)
                 await ledger.record(change, request, effect)
                 execution = await ledger.read(change, request)
@@ -88,11 +110,18 @@ class _InTheWay(Exception):  # noqa: N818 - a reason to try again, no error
     """Another transaction's commit, or a deadlock with it, ended this one."""
 
 
+def _refuse_late(request: ExecuteRequest) -> None:
+    """Refuse what waited too long for its execution: constraints may be others by now."""
+    if datetime.now(UTC) > request.not_after:
+        message = f"the report was good until {request.not_after:%H:%M:%S} UTC, nothing was changed"
+        raise ApplicationError(message, type=steps.DRIFTED, non_retryable=True)
+
+
 def _refuse_other_rows(request: ExecuteRequest, effect: Effect) -> None:
     if effect.fingerprint != request.fingerprint:
         now = effect_sentence((dict(operation.counts) for operation in effect.operations), request.target)
         raise ApplicationError(
-            f"the rows are not those of the report any more, nothing was changed; the plan's effect now: {now}",
+            f"the effect is not that of the report any more, nothing was changed; the plan's effect now: {now}",
             type=steps.DRIFTED,
             non_retryable=True,
         )

@@ -8,6 +8,7 @@ cascades, triggers, rules and functions alike, on PostgreSQL 14 to 18, for unpri
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,13 +52,64 @@ class OperationEffect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Print:
+    """What tells one effect of an operation from another."""
+
+    counts: Mapping[str, RowCounts]
+    locked: tuple[str, ...]
+    before: tuple[str, ...]
+    """Key and image of each row that was there before, as PostgreSQL prints them."""
+    after: tuple[tuple[str, str, Row], ...]
+    """Table, key and new values of each row that is there now. The key is empty for a new row."""
+
+    def canonical(self, volatile: frozenset[str]) -> bytes:
+        """Return the canonical form, without the new values of `volatile` columns."""
+        after = [
+            json.dumps(
+                [table, key, {c: v for c, v in values.items() if f"{table}.{c}" not in volatile}], sort_keys=True
+            )
+            for table, key, values in self.after
+        ]
+        counts = {table: count.model_dump() for table, count in self.counts.items()}
+        return canonical_json({"counts": counts, "locked": self.locked, "before": self.before, "after": sorted(after)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """What a plan changed."""
 
     operations: tuple[OperationEffect, ...]
-    fingerprint: str
-    """SHA-256 over the before-images and counts of all operations. After-images are left out: they hold values of
-    sequences and clocks, which differ between a rehearsal and the execution."""
+    prints: tuple[Print, ...]
+    volatile: frozenset[str] = frozenset()
+    """Columns, `schema.table.column`, whose new values differ each time the plan runs: sequences, clocks."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all rows before and after and their counts, without the new values of volatile columns."""
+        digest = hashlib.sha256(canonical_json(sorted(self.volatile)))
+        for print_ in self.prints:
+            digest.update(hashlib.sha256(print_.canonical(self.volatile)).digest())
+        return digest.hexdigest()
+
+
+def volatile_columns(first: Effect, second: Effect) -> frozenset[str]:
+    """Return the columns whose new values differ between two runs of a plan on the same snapshot.
+
+    Values of new rows are compared as a whole: their keys may come from a sequence, and tell nothing.
+    """
+    columns: set[str] = set()
+    for one, other in zip(first.prints, second.prints, strict=True):
+        values, others = _new_values(one), _new_values(other)
+        columns |= {place for place, _ in (values - others) + (others - values)}
+    return frozenset(columns)
+
+
+def _new_values(print_: Print) -> Counter[tuple[str, str]]:
+    return Counter(
+        (f"{table}.{column}", json.dumps([key, value], sort_keys=True))
+        for table, key, values in print_.after
+        for column, value in values.items()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +143,14 @@ class _Images:
     before: Mapping[str, _Version]
     after: Mapping[str, _Version]
     complete: bool
+
+
+async def begin_again(change: Connection, observer: Connection) -> None:
+    """Roll `change` back and begin a new transaction on the snapshot of the old one, inside `twin`."""
+    await change.rollback()
+    shared = await _one(observer, "share")
+    await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    await change.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(shared["snapshot"])))
 
 
 @asynccontextmanager
@@ -128,11 +188,13 @@ async def apply(
     *,
     row_limit: int,
     targets: Sequence[frozenset[str]] | None = None,
+    volatile: frozenset[str] = frozenset(),
 ) -> Effect:
     """Run the plan on `change`, inside `twin`, and return what it did. Neither commits nor rolls back.
 
     `targets` are the tables that each statement names as the ones it writes; rows of other tables are marked as changed
-    by cascade or trigger. Without it all rows are marked as changed by the statement.
+    by cascade or trigger. Without it all rows are marked as changed by the statement. `volatile` are the columns whose
+    new values the fingerprint leaves out, see `volatile_columns`.
 
     Raises:
         OperationRefused: the server refused an operation, or a deferred constraint; the transaction is void then.
@@ -141,7 +203,7 @@ async def apply(
     meter = _Meter(change, observer)
     await meter.start()
     effects: list[OperationEffect] = []
-    prints: list[bytes] = []
+    prints: list[Print] = []
     for index, operation in enumerate(plan.operations):
         await run_operation(change, operation, index)
         if index == len(plan.operations) - 1:
@@ -150,10 +212,7 @@ async def apply(
         effect, print_ = await meter.measure(row_limit, named)
         effects.append(effect)
         prints.append(print_)
-    digest = hashlib.sha256()
-    for print_ in prints:
-        digest.update(hashlib.sha256(print_).digest())
-    return Effect(operations=tuple(effects), fingerprint=digest.hexdigest())
+    return Effect(operations=tuple(effects), prints=tuple(prints), volatile=volatile)
 
 
 class _Meter:
@@ -174,8 +233,8 @@ class _Meter:
         self._counted = await self._counters()
         self._locked = await self._exclusive()
 
-    async def measure(self, row_limit: int, named: frozenset[str] | None) -> tuple[OperationEffect, bytes]:
-        """Return what changed since the last call, and its canonical form for the fingerprint."""
+    async def measure(self, row_limit: int, named: frozenset[str] | None) -> tuple[OperationEffect, Print]:
+        """Return what changed since the last call, and its print."""
         counted = await self._counters()
         moved = {relid: _minus(now, self._counted.get(relid)) for relid, now in counted.items()}
         self._counted = counted
@@ -184,7 +243,8 @@ class _Meter:
         changes: list[RowChange] = []
         counts: dict[str, RowCounts] = {}
         unmeasured: list[str] = []
-        prints: list[str] = []
+        before_texts: list[str] = []
+        after: list[tuple[str, str, Row]] = []
         for root in sorted({self._tables[relid].root for relid in moved}):
             by_counter = _sum(moved[relid] for relid in moved if self._tables[relid].root == root)
             before = self._images.get(root, _Images(before={}, after={}, complete=True))
@@ -197,7 +257,8 @@ class _Meter:
             rows = list(_difference(root, self._key(root), before, now))
             counts[root] = _classified(rows, by_counter)
             changes += [change for change, _ in rows]
-            prints += sorted(text for _, text in rows if text)
+            before_texts += sorted(text for _, text in rows if text)
+            after += [_new(change) for change, _ in rows if change.after is not None]
         via = await self._via(counts, named)
         before_it, self._locked = self._locked, await self._exclusive()
         locked = tuple(sorted(self._locked - before_it))
@@ -209,8 +270,7 @@ class _Meter:
             unmeasured=tuple(unmeasured),
             locked=locked,
         )
-        totals = {table: count.model_dump() for table, count in counts.items()}
-        return effect, canonical_json({"counts": totals, "before": prints, "locked": locked})
+        return effect, Print(counts=counts, locked=locked, before=tuple(before_texts), after=tuple(after))
 
     def _key(self, root: str) -> tuple[str, ...]:
         return next(table.key for table in self._tables.values() if table.root == root)
@@ -347,6 +407,11 @@ def _columns(old: _Version | None, new: _Version | None) -> dict[str, dict[str, 
         return {"before": before, "after": after}
     changed = [column for column in after if column not in before or before[column] != after[column]]
     return {"before": {c: before.get(c) for c in changed}, "after": {c: after[c] for c in changed}}
+
+
+def _new(change: RowChange) -> tuple[str, str, Row]:
+    key = json.dumps(list(change.key.values())) if change.before is not None else ""
+    return change.table, key, change.after or {}
 
 
 def _classified(rows: list[tuple[RowChange, str | None]], by_counter: RowCounts) -> RowCounts:

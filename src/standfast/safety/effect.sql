@@ -59,3 +59,7 @@ JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'm')
 JOIN pg_class r ON r.oid = coalesce(pg_partition_root(c.oid), c.oid)
 JOIN pg_namespace rn ON rn.oid = r.relnamespace
 WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+
+-- share --
+-- Lets another transaction begin where the observer's began.
+SELECT pg_export_snapshot() AS snapshot

@@ -1,11 +1,13 @@
-"""Rehearsal: the whole plan in one transaction that is always rolled back."""
+"""Rehearsal: the whole plan in one transaction that is always rolled back, and once more to see what differs."""
+
+from dataclasses import replace
 
 import psycopg
 
 from standfast.errors import ServiceUnavailable
 from standfast.plan import Plan
 from standfast.safety.constraints import Limits
-from standfast.safety.effect import Effect, apply, twin
+from standfast.safety.effect import Effect, apply, begin_again, twin, volatile_columns
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 
@@ -18,6 +20,9 @@ async def rehearse(
 ) -> Effect:
     """Return what the plan would do. The transaction is rolled back, whatever happens.
 
+    The plan runs twice on the same snapshot. New values that differ between the two (of sequences and clocks) will
+    differ when it is executed, too; all others have to be the same then.
+
     What a rollback doesn't take back: values of sequences are used up.
 
     Raises:
@@ -25,14 +30,17 @@ async def rehearse(
         ServiceUnavailable: others hold locks on the rows, or changed them meanwhile, or the server is too slow to
             measure the effect in time; try again.
     """
+    bounds = {"statement": str(limits.statement_timeout_ms), "lock": str(LOCK_TIMEOUT_MS)}
     try:
         await change.rollback()
         await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        await change.execute(
-            _SQL["bounds"], {"statement": str(limits.statement_timeout_ms), "lock": str(LOCK_TIMEOUT_MS)}
-        )
+        await change.execute(_SQL["bounds"], bounds)
         async with twin(change, observer):
-            return await apply(plan, change, observer, row_limit=limits.approval_rows_per_operation, targets=targets)
+            first = await apply(plan, change, observer, row_limit=0, targets=targets)
+            await begin_again(change, observer)
+            await change.execute(_SQL["bounds"], bounds)
+            second = await apply(plan, change, observer, row_limit=limits.approval_rows_per_operation, targets=targets)
+        return replace(second, volatile=volatile_columns(first, second))
     except (
         psycopg.errors.LockNotAvailable,
         psycopg.errors.DeadlockDetected,

@@ -1,6 +1,5 @@
 """From a plan to its safety report: parse, judge, rehearse, judge what was measured."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ SHOWN_ROWS = 50
 MASK = "•••"
 """Stands in a report for the value of a secret or personal column."""
 _HIDDEN = frozenset({ColumnClass.SECRET, ColumnClass.PII})
-_NOTHING = Effect(operations=(), fingerprint=hashlib.sha256().hexdigest())
+_NOTHING = Effect(operations=(), prints=())
 
 Twins = AbstractAsyncContextManager[tuple[Connection, Connection]]
 
@@ -181,6 +180,7 @@ def _report(
         verdict=Verdict.worst([f.verdict for f in findings] + [o.verdict for o in operations]),
         plan_digest=plan.digest(circumstances.target),
         fingerprint=effect.fingerprint,
+        volatile=tuple(sorted(effect.volatile)),
         rehearsed_at=circumstances.now,
         operations=operations,
         findings=tuple(findings),
