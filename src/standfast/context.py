@@ -50,3 +50,5 @@ class Context(Record):
     retrieved_at: datetime
     tables: tuple[Table, ...] = ()
     facts: tuple[Rows, ...] = ()
+    feedback: tuple[str, ...] = ()
+    """Why the plan before was sent back: findings, or a person's comment. Empty for the first plan."""

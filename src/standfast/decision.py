@@ -1,5 +1,6 @@
 """A decision of a person on a waiting plan, and the proof of who took it."""
 
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -17,6 +18,15 @@ class DecisionVerdict(StrEnum):
     REJECT = "reject"
     REVISE = "revise"
     """Plan again, with the comment."""
+
+
+def same_person(one: str, other: str) -> bool:
+    """Tell whether two names are one person's: mail addresses are compared without regard to case."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
 class Refusal(StrEnum):

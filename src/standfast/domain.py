@@ -44,12 +44,12 @@ def _exact(value: JsonValue) -> JsonValue:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
         msg = f"{value} is beyond 2^53 - 1; write it as a string"
         raise ValueError(msg)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+        return int(value)  # 1 and 1.0 are the same JSON number: they have one digest, so they run as one value
     if isinstance(value, list):
-        for item in value:
-            _exact(item)
+        return [_exact(item) for item in value]
     if isinstance(value, dict):
-        for item in value.values():
-            _exact(item)
+        return {name: _exact(item) for name, item in value.items()}
     return value
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from standfast.domain import ExactJson, Submission, digest
 
@@ -19,6 +19,9 @@ class Operation(Submission):
     """How many rows of the named table the agent expects to change."""
 
 
+MAX_PLAN_BYTES = 256 * 1024
+
+
 class Plan(Submission):
     """What an agent answers. No operations means: nothing to change."""
 
@@ -26,6 +29,14 @@ class Plan(Submission):
     operations: tuple[Operation, ...] = ()
     declined: bool = False
     """True if the agent found no way to do what the ticket asks; a person has to handle it."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Plan":
+        size = len(self.model_dump_json())
+        if size > MAX_PLAN_BYTES:
+            msg = f"the plan has {size} bytes, at most {MAX_PLAN_BYTES} are allowed"
+            raise ValueError(msg)
+        return self
 
     def digest(self, target: str) -> str:
         """SHA-256 over target, statements and parameters: what an approval is bound to."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from temporalio import activity
 
 from standfast import audit
-from standfast.decision import DecisionRecord, Mode, Refusal
+from standfast.decision import DecisionRecord, Mode, Refusal, same_person
 from standfast.errors import InvalidInput
 from standfast.settings import Review as ReviewSettings
 from standfast.signing import MAX_AGE, verify
@@ -80,13 +80,14 @@ class Reviewer:
         if wrong is not None:
             return wrong
         solo = self._settings.solo and decision.proof is not None and decision.proof.mode is Mode.SOLO
-        return Refusal.OWN_TICKET if decision.by == request.requester and not solo else None
+        return Refusal.OWN_TICKET if same_person(decision.by, request.requester) and not solo else None
 
 
 def _message(request: ReviewRequest, refused: Refusal | None) -> str:
     if refused is None:
         return ""
     if refused is Refusal.NOT_WAITING:
-        first = f"; {request.decided_by} has decided" if request.decided_by else ""
-        return f"the ticket is {request.state}, not waiting for a decision{first}"
+        if request.decided_by:
+            return f"{request.decided_by} has decided already; the ticket is {request.state}"
+        return f"the ticket is {request.state}, not waiting for a decision"
     return _MESSAGES[refused]

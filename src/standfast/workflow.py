@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from standfast import steps, visibility
     from standfast.context import Context
-    from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal
+    from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal, same_person
     from standfast.outcome import Execution, Outcome, State
     from standfast.path import Path, evaluate, still_approved
     from standfast.plan import Plan
@@ -231,7 +231,8 @@ class TicketWorkflow:
         if decision.fingerprint != report.fingerprint:
             return Refusal.STALE_ROWS
         if decision.verdict is DecisionVerdict.APPROVE:
-            return Refusal.ALREADY_APPROVED if decision.by in self._view.approvals else None
+            approved_before = any(same_person(decision.by, by) for by in self._view.approvals)
+            return Refusal.ALREADY_APPROVED if approved_before else None
         if not decision.comment.strip():
             return Refusal.COMMENT_REQUIRED
         if decision.verdict is DecisionVerdict.REVISE and self._view.plan_number >= MAX_PLANS:
@@ -289,7 +290,8 @@ async def _whatever_happens(work: Coroutine[Any, Any, Result]) -> Result:
 def _root_message(error: BaseException) -> str:
     while isinstance(error, FailureError) and error.cause is not None:
         error = error.cause
-    return (error.message if isinstance(error, FailureError) else str(error)) or type(error).__name__
+    message = error.message if isinstance(error, FailureError) else str(error)
+    return " ".join(message.split()) or type(error).__name__
 
 
 def _objections(report: SafetyReport) -> tuple[str, ...]:

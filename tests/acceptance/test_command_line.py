@@ -101,6 +101,13 @@ def test_a_service_that_is_away_has_an_exit_code_of_its_own(installation: Instal
     answer = installation.run("check", file(installation, "plan.json", PLAN), "--database", UNREACHABLE)
     assert answer.exit_code == 3, answer
     assert "127.0.0.1:9" in answer.stderr
+    rehearser = installation.url("rehearser")
+    for schema in ("nope", "'a b'", "shop,public"):
+        answer = installation.run(
+            "check", file(installation, "plan.json", PLAN), "--database", rehearser, "--schema", schema
+        )
+        assert (answer.exit_code, answer.stderr.count("\n")) == (2, 1)
+        assert "the database has no schema" in answer.stderr
     answer = installation.run("check", file(installation, "plan.json", PLAN), "--database", "no url")
     assert answer.exit_code == 2, answer
 
@@ -188,6 +195,9 @@ def test_a_stale_digest_changes_nothing_and_the_right_one_executes(installation:
     assert "the ticket has another plan now" in stale.stderr
     assert installation.run("approve", ticket, "--digest", "abc").exit_code == 2
     assert installation.state(ticket) == "waiting"
+    other_rows = installation.view(ticket)["report"]["plan_digest"] + "." + "0" * 12
+    stale = installation.run("approve", ticket, "--digest", other_rows)
+    assert (stale.exit_code, "the rows have changed" in stale.stderr) == (4, True)
     shown = installation.run("show", ticket).stdout
     digest = shown.partition("--digest ")[2].strip()
     assert installation.run("approve", ticket, "--digest", digest).exit_code == 0
@@ -270,6 +280,12 @@ def test_output_that_nobody_reads_to_the_end_is_no_error_message(installation: I
         ["sh", "-c", command], capture_output=True, cwd=installation.folder, env=installation.environment, check=False
     )
     assert done.stderr == b""
+
+
+def test_without_a_command_it_shows_its_help(installation: Installation) -> None:
+    answer = installation.run()
+    assert answer.exit_code == 2
+    assert "Commands:\n  up " in answer.stderr
 
 
 def test_a_second_up_in_the_same_folder_is_refused(installation: Installation) -> None:

@@ -1,8 +1,9 @@
-"""An agent for tests: it answers what the ticket's metadata says, as an agent of one's own would."""
+"""An agent for tests: it answers what the ticket's metadata says, and repeats why a plan was sent back."""
 
 from standfast.context import Context
 from standfast.plan import Plan
 
 
 async def plan(context: Context) -> Plan:
-    return Plan.model_validate(context.ticket.metadata["plan"])
+    plan = Plan.model_validate(context.ticket.metadata["plan"])
+    return plan.model_copy(update={"summary": " ".join([plan.summary, *context.feedback])})

@@ -110,8 +110,25 @@ async def test_asking_for_changes_makes_a_new_plan(installation: Installation) -
     view = await installation.until_waiting(workflow_id)
     await installation.decide(view, REVISE, comment="use another amount")
     again = await installation.until(workflow_id, lambda v: v.state is State.WAITING and v.plan_number == 2)
+    assert again.plan is not None
+    assert "use another amount" in again.plan.summary, "the agent never heard what the person said"
     await installation.decide(again, REJECT, comment="no")
     assert (await installation.client.wait(workflow_id)).state is State.REJECTED
+
+
+async def test_rows_too_large_to_show_are_cut_and_the_ticket_stays_readable(installation: Installation) -> None:
+    sql = "UPDATE shop.orders SET status = repeat($1, 200000) WHERE id BETWEEN 1060 AND 1085"
+    workflow_id = await installation.submit({"operations": [{"sql": sql, "params": ["please"]}]})
+    view = await installation.until_waiting(workflow_id)
+    assert view.report is not None
+    (operation,) = view.report.operations
+    assert (operation.truncated, operation.counts["shop.orders"].updated) == (False, 26)
+    assert all("(1200000 characters)" in (row.after or {})["status"] for row in operation.rows)
+    await installation.decide(view, APPROVE)
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    assert installation.query("SELECT DISTINCT length(status) FROM shop.orders WHERE id BETWEEN 1060 AND 1085") == [
+        (1200000,)
+    ]
 
 
 async def test_rows_that_moved_on_after_approval_are_rehearsed_and_asked_about_again(
@@ -202,6 +219,14 @@ async def test_an_approval_of_something_else_is_refused_and_changes_nothing(inst
     now = await installation.client.view(view.workflow_id)
     assert now.state is State.WAITING
     assert [record.refused for record in now.decisions] == [Refusal.STALE_PLAN, Refusal.STALE_ROWS]
+
+
+async def test_a_name_in_capitals_is_no_second_person(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1040), **about(1040))
+    view = await installation.until_waiting(workflow_id)
+    with pytest.raises(DecisionRefused) as caught:
+        await installation.decide(view, APPROVE, by=" Ana@Example.com")
+    assert caught.value.reason == Refusal.OWN_TICKET
 
 
 async def test_the_requester_may_not_approve(installation: Installation) -> None:

@@ -53,3 +53,16 @@ def test_every_parameter_survives_the_journey_through_a_history(value: object) -
     operation = Operation.model_validate({"sql": "SELECT $1", "params": [value]})
     again = Plan.model_validate_json(Plan(operations=(operation,)).model_dump_json())
     assert again.operations[0].params == (value,)
+
+
+def test_a_whole_number_is_one_value_however_it_is_written() -> None:
+    whole, pointed = (Operation(sql="SELECT $1", params=(value,)) for value in (1, 1.0))
+    assert (pointed.params, type(pointed.params[0])) == ((1,), int)
+    nested = Operation(sql="SELECT $1", params=([2.0, {"a": 3.0}],))
+    assert repr(nested.params) == "([2, {'a': 3}],)"
+    assert Plan(operations=(whole,)).digest("shop") == Plan(operations=(pointed,)).digest("shop")
+
+
+def test_a_plan_that_no_history_could_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the plan has \d+ bytes, at most 262144 are allowed"):
+        Plan(summary="x" * 300_000)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _SHORTEST_DIGEST = 8  # digits that `show` prints suffice; fewer could be meant for another plan
 
 _by = click.option("--by", default=None, help="Who decides, if not the user of this system; you vouch for it.")
-_optional_digest = click.option("--digest", default=None, help="Of the plan you saw; refused if there is another now.")
+_optional_digest = click.option("--digest", default=None, help="What you saw; refused if it is another now.")
 
 
 @click.command()
 @click.argument("ticket")
-@click.option("--digest", required=True, help="Of the plan you saw, at least 8 digits; `standfast show` prints it.")
+@click.option("--digest", required=True, help="What you saw, as `standfast show` prints it: PLAN or PLAN.ROWS.")
 @click.option("--comment", default="", help="Why.")
 @_by
 @pass_invocation
@@ -82,13 +82,14 @@ def _decide(
     async def work() -> None:
         async with invocation.client() as client:
             view = await client.view(workflow_id)
+            plan_digest, fingerprint = _seen(view, digest)
             record = await client.decide(
                 workflow_id,
                 verdict=DecisionVerdict(verdict),
                 by=by or getpass.getuser(),
                 mode=Mode.SOLO if solo else Mode.CLI,
-                plan_digest=_plan_digest(view, digest),
-                fingerprint=view.report.fingerprint if view.report else "",
+                plan_digest=plan_digest,
+                fingerprint=fingerprint,
                 comment=comment,
             )
         if invocation.output.as_json:
@@ -99,11 +100,16 @@ def _decide(
     run(work())
 
 
-def _plan_digest(view: "TicketView", given: str | None) -> str:
-    """Return the full digest that `given` stands for; one of another plan stays as it is, to be refused on record."""
-    present = view.report.plan_digest if view.report else ""
+def _seen(view: "TicketView", given: str | None) -> tuple[str, str]:
+    """Return plan digest and fingerprint that `given` stands for; others than the present ones, to be refused."""
+    present = (view.report.plan_digest, view.report.fingerprint) if view.report else ("", "")
     if given is None:
         return present
-    if len(given) < _SHORTEST_DIGEST or set(given) - set("0123456789abcdef"):
-        raise InvalidInput(f"--digest {given!r}: expected at least {_SHORTEST_DIGEST} hexadecimal digits of the digest")
-    return present if present.startswith(given) else given
+    parts = given.split(".")
+    if len(parts) > len(present) or any(len(p) < _SHORTEST_DIGEST or set(p) - set("0123456789abcdef") for p in parts):
+        raise InvalidInput(
+            f"--digest {given!r}: expected PLAN or PLAN.ROWS, each at least {_SHORTEST_DIGEST} hexadecimal digits"
+        )
+    plan = present[0] if present[0].startswith(parts[0]) else parts[0]
+    rows = present[1] if len(parts) == 1 or present[1].startswith(parts[1]) else parts[1]
+    return plan, rows

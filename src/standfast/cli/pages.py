@@ -29,8 +29,8 @@ def ticket_page(view: TicketView, output: Output) -> None:
     if view.outcome is not None:
         outcome_line(view.workflow_id, view.outcome, output)
     elif view.report is not None and view.state == "waiting":
-        identifier = view.workflow_id
-        output.line(f"\nTo approve:  standfast approve {identifier} --digest {view.report.plan_digest[:12]}", "bold")
+        seen = f"{view.report.plan_digest[:12]}.{view.report.fingerprint[:12]}"
+        output.line(f"\nTo approve:  standfast approve {view.workflow_id} --digest {seen}", "bold")
 
 
 def report_page(plan: Plan, report: SafetyReport, target: str, output: Output) -> None:

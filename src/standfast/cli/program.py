@@ -56,7 +56,7 @@ Examples:
   standfast submit ticket.json --wait         a ticket, until its end
   standfast list --state waiting              what waits for a person
   standfast show SUP-1042                     what would happen, and why it waits
-  standfast approve SUP-1042 --digest 3f2a9c61d2b8
+  standfast approve SUP-1042 --digest 3f2a9c61d2b8.9be01f6a77c4
   standfast check plan.json --database postgresql://localhost/shop
 \b
 Exit codes: 0 done, 1 it did not go through, 2 wrong usage or input, 3 a service is away, 4 not permitted.
@@ -112,6 +112,9 @@ def _run() -> int:
     as_json = "--json" in sys.argv[1:]
     try:
         code = program.main(standalone_mode=False, prog_name="standfast")
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.ClickException as error:
         advice = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "standfast"
         return _report(f"{error.format_message()} (see `{advice} --help`)", "usage", USAGE, as_json=as_json)

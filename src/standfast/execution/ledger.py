@@ -78,5 +78,4 @@ def _rows(effect: Effect) -> Iterator[dict[str, Any]]:
                 "key": Jsonb(row.key),
                 "before": None if row.before is None else Jsonb(row.before),
                 "after": None if row.after is None else Jsonb(row.after),
-                "via": row.via,
             }

@@ -24,9 +24,9 @@ VALUES (
 -- record_row --
 -- The image of a changed row.
 INSERT INTO standfast.ledger_row
-    (workflow_id, plan_digest, operation, position, table_name, key, before, after, via)
+    (workflow_id, plan_digest, operation, position, table_name, key, before, after)
 VALUES (
-    %(workflow_id)s, %(plan_digest)s, %(operation)s, %(position)s, %(table)s, %(key)s, %(before)s, %(after)s, %(via)s
+    %(workflow_id)s, %(plan_digest)s, %(operation)s, %(position)s, %(table)s, %(key)s, %(before)s, %(after)s
 )
 
 -- read --

@@ -52,7 +52,8 @@ class OwnFunction:
 
     async def plan(self, request: PlanRequest) -> Plan:
         """Return the function's plan for the context of `request`."""
-        return await CALL(request.context, summary=f"call {self._name}")
+        context = request.context.model_copy(update={"feedback": request.feedback})
+        return await CALL(context, summary=f"call {self._name}")
 
     @activity.defn(name=CALL.name)
     async def call(self, context: Context) -> Plan:
@@ -61,7 +62,10 @@ class OwnFunction:
         Raises:
             InvalidInput: it returned something else than a plan.
         """
-        plan = await self._function(context)
+        try:
+            plan = await self._function(context)
+        except Exception as error:
+            raise RuntimeError(f"planner.agent = {self._name!r} raised {type(error).__name__}: {error}") from error
         if not isinstance(plan, Plan):
             raise InvalidInput(f"planner.agent = {self._name!r} returned {plan!r:.200}; expected a standfast.plan.Plan")
         return plan

@@ -48,7 +48,8 @@ class Limits(_Section):
     approval_rows_per_operation: Annotated[int, Field(ge=0)] = 6000
     operations_per_plan: Annotated[int, Field(ge=1)] = 50
     statement_bytes: Annotated[int, Field(ge=1, le=65536)] = 65536
-    statement_timeout_ms: Annotated[int, Field(ge=1)] = 2000
+    statement_timeout_ms: Annotated[int, Field(ge=1, le=15_000)] = 2000
+    """Of a rehearsal; the execution allows the highest value, so that what was rehearsed can be executed."""
 
 
 class Statements(_Section):
@@ -230,6 +231,9 @@ async def check_against_schema(connection: Connection, constraints: Constraints,
     Raises:
         InvalidInput: naming source, place and name.
     """
+    cursor = await connection.execute(_SQL["missing_schemas"], {"schemas": list(constraints.schemas)})
+    if missing := [row["name"] for row in await cursor.fetchall()]:
+        raise InvalidInput(f"{source}: the database has no schema {', '.join(map(repr, missing))}")
     cursor = await connection.execute(_SQL["columns"], {"schemas": list(constraints.schemas)})
     known = {row["table"]: row for row in await cursor.fetchall()}
     named: list[tuple[str, str, str | None]] = [(f"tables.{n}", t.name, None) for n, t in enumerate(constraints.tables)]

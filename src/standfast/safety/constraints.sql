@@ -27,3 +27,7 @@ RETURNING version
 -- versions --
 -- All versions, newest first.
 SELECT target, version, created_at, created_by, note FROM standfast.constraints ORDER BY target, version DESC
+
+-- missing_schemas --
+-- Schemas that are named but don't exist.
+SELECT name FROM unnest(%(schemas)s::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = name)

@@ -1,6 +1,7 @@
 """From a plan to its safety report: parse, judge, rehearse, judge what was measured."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,10 @@ from standfast.safety.rules import RULES, Case
 from standfast.store.connections import Connection
 
 SHOWN_ROWS = 50
+SHOWN_CHARACTERS = 1000
+"""Of a value in a report; the whole one is in the ledger once it was executed."""
+SHOWN_BYTES = 256 * 1024
+"""Of all rows in a report, which has to fit into one message with everything else about its ticket."""
 """Rows of one operation that a report shows; all are counted, judged and part of the fingerprint."""
 MASK = "•••"
 """Stands in a report for the value of a secret or personal column."""
@@ -164,15 +169,16 @@ def _report(
     effect: Effect,
 ) -> SafetyReport:
     effects = effect.operations or tuple(OperationEffect() for _ in judged)
+    shown = _Shown(circumstances.constraints)
     operations = tuple(
         OperationReport(
             index=index,
             verdict=Verdict.worst(finding.verdict for finding in operation.findings),
             kind=operation.statement.kind if operation.statement else "unknown",
             findings=tuple(operation.findings),
-            rows=tuple(_masked(change, circumstances.constraints) for change in measured.rows[:SHOWN_ROWS]),
+            rows=(rows := shown.take(measured.rows[:SHOWN_ROWS])),
             counts=dict(measured.counts),
-            truncated=measured.truncated or len(measured.rows) > SHOWN_ROWS,
+            truncated=measured.truncated or len(measured.rows) > len(rows),
         )
         for index, (operation, measured) in enumerate(zip(judged, effects, strict=True))
     )
@@ -187,6 +193,39 @@ def _report(
         approvals_required=_approvals(circumstances, judged, effect),
         expires_in=circumstances.expires_in,
     )
+
+
+class _Shown:
+    """Rows as the report shows them: masked, long values cut, and no more of them than fit."""
+
+    def __init__(self, constraints: Constraints) -> None:
+        self._constraints = constraints
+        self._bytes_left = SHOWN_BYTES
+
+    def take(self, changes: Iterable[RowChange]) -> tuple[RowChange, ...]:
+        """Return the first of `changes` that still fit."""
+        taken: list[RowChange] = []
+        for change in changes:
+            shown = _cut(_masked(change, self._constraints))
+            self._bytes_left -= len(shown.model_dump_json())
+            if self._bytes_left < 0:
+                break
+            taken.append(shown)
+        return tuple(taken)
+
+
+def _cut(change: RowChange) -> RowChange:
+    def cut(values: dict[str, Any] | None) -> dict[str, Any] | None:
+        return values and {name: _cut_value(value) for name, value in values.items()}
+
+    return change.model_copy(update={"key": cut(change.key), "before": cut(change.before), "after": cut(change.after)})
+
+
+def _cut_value(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text) <= SHOWN_CHARACTERS:
+        return value
+    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
 
 
 def _masked(change: RowChange, constraints: Constraints) -> RowChange:

@@ -91,7 +91,11 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
         raise InvalidInput(f"not a PostgreSQL URL: {error}") from None
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"PostgreSQL at {address(url)} can't be reached: {_first_line(error)}") from error
-    await pin_session(connection, schemas)
+    try:
+        await pin_session(connection, schemas)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
@@ -171,7 +175,10 @@ class Databases:
             async with pool.connection(timeout=_CONNECT_SECONDS) as connection:
                 yield connection
         except PoolTimeout as error:
-            raise ServiceUnavailable(f"PostgreSQL at {address(url)} can't be reached: {error}") from error
+            # The pool only knows that it took too long: a connection of its own tells why.
+            async with await open_connection(url, schemas=schemas, application=f"{self._application} {use}"):
+                message = f"PostgreSQL at {address(url)}: all connections were in use for {_CONNECT_SECONDS} s"
+            raise ServiceUnavailable(message) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {_first_line(error)}") from error
 

@@ -36,7 +36,6 @@ CREATE TABLE standfast.ledger_row (
     key jsonb NOT NULL,
     before jsonb,
     after jsonb,
-    via text NOT NULL,
     PRIMARY KEY (workflow_id, plan_digest, operation, position),
     FOREIGN KEY (workflow_id, plan_digest) REFERENCES standfast.ledger
 );
