@@ -156,7 +156,8 @@ class Standfast:
         if states and not any(state.is_end for state in states):
             query += ' AND ExecutionStatus = "Running"'  # one that was ended from outside keeps its last state
         with self._translated("list"):
-            return [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
+            rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
+        return sorted(rows, key=lambda row: row.started_at, reverse=True)
 
     async def wait(self, workflow_id: str) -> Outcome:
         """Wait until the ticket has ended, and return how; `failed` and `cancelled` are outcomes, too.

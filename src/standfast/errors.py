@@ -5,7 +5,7 @@ StandfastError                     has a stable `code`, and the exit code of the
 │   ├── UnknownTarget              2  no such target in the settings
 │   ├── TicketConflict             2  the id is used by a ticket with other content
 │   └── UnknownTicket              2  no workflow has this id
-├── DecisionRefused                4  the decision may not be taken: stale, unsigned, not yours to take, too late
+├── DecisionRefused                   the decision changed nothing: 2 stale, 4 unsigned or not yours to take, 1 too late
 ├── NotPermitted                   4  a credential this process needs was not given to it
 └── ServiceUnavailable             3  Temporal, PostgreSQL or a model can't be reached
 """
@@ -47,11 +47,22 @@ class DecisionRefused(StandfastError):  # noqa: N818
     """A decision that changed nothing; `reason` is a stable code, see standfast.decision.Refusal."""
 
     code = "decision-refused"
-    exit_code = 4
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.exit_code = _EXIT_CODES.get(reason, 1)
+
+
+_EXIT_CODES = {
+    "stale-plan": 2,
+    "stale-rows": 2,
+    "comment-required": 2,
+    "unsigned": 4,
+    "bad-signature": 4,
+    "expired-signature": 4,
+    "own-ticket": 4,
+}
 
 
 class NotPermitted(StandfastError):  # noqa: N818

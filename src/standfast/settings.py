@@ -147,6 +147,10 @@ class Settings(BaseSettings):
             return self.default_target
         if len(self.targets) == 1:
             return next(iter(self.targets))
+        if not self.targets:
+            raise UnknownTarget(
+                "the settings name no target; is this the folder of your standfast.toml or `standfast up`?"
+            )
         raise UnknownTarget(
             f"the ticket names no target, and the settings have {len(self.targets)} targets and no default_target"
         )

@@ -186,7 +186,6 @@ class TicketWorkflow:
     async def decide_by_signal(self, decision: Decision) -> None:
         """The same as the update, for senders that can't wait for an answer."""
         try:
-            self._has_room(decision)
             await self._consider(decision)
         except ApplicationError as error:
             workflow.logger.warning("%s", error.message)
@@ -196,6 +195,7 @@ class TicketWorkflow:
             known = self._known(decision)
             if known is not None:
                 return known
+            self._has_room(decision)
             request = steps.ReviewRequest(
                 workflow_id=self._view.workflow_id,
                 requester=self._view.ticket.requester,

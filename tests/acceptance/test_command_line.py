@@ -87,7 +87,7 @@ def test_wrong_usage_is_one_line(
     assert expected in answer.stderr
     assert answer.stderr.startswith("standfast: ")
     assert answer.stderr.count("\n") == 1
-    for_machines = installation.run("--json", *arguments)
+    for_machines = installation.run(*arguments, "--json")
     assert for_machines.exit_code == exit_code
     assert expected in for_machines.json["error"]["message"]
 
@@ -191,19 +191,19 @@ def waiting(installation: Installation, number: int) -> str:
 def test_a_stale_digest_changes_nothing_and_the_right_one_executes(installation: Installation) -> None:
     ticket = waiting(installation, 201)
     stale = installation.run("approve", ticket, "--digest", "0" * 64)
-    assert stale.exit_code == 4
+    assert stale.exit_code == 2
     assert "the ticket has another plan now" in stale.stderr
     assert installation.run("approve", ticket, "--digest", "abc").exit_code == 2
     assert installation.state(ticket) == "waiting"
     other_rows = installation.view(ticket)["report"]["plan_digest"] + "." + "0" * 12
     stale = installation.run("approve", ticket, "--digest", other_rows)
-    assert (stale.exit_code, "the rows have changed" in stale.stderr) == (4, True)
+    assert (stale.exit_code, "the rows have changed" in stale.stderr) == (2, True)
     shown = installation.run("show", ticket).stdout
     digest = shown.partition("--digest ")[2].strip()
     assert installation.run("approve", ticket, "--digest", digest).exit_code == 0
     until(lambda: installation.state(ticket) == "done")
     late = installation.run("approve", ticket, "--digest", digest)
-    assert late.exit_code == 4
+    assert late.exit_code == 1
     assert late.stderr.count("\n") == 1
 
 
@@ -217,7 +217,14 @@ def test_reject_revise_and_cancel(installation: Installation) -> None:
     other = waiting(installation, 203)
     assert installation.run("cancel", other).exit_code == 0
     until(lambda: installation.state(other) == "cancelled")
-    assert installation.run("cancel", other).exit_code == 4
+    assert installation.run("cancel", other).exit_code == 1
+
+
+def test_the_requester_may_not_decide(installation: Installation) -> None:
+    ticket = waiting(installation, 204)
+    answer = installation.run("reject", ticket, "--comment", "mine", "--by", "ana@example.com")
+    assert answer.exit_code == 4
+    assert "the requester of a ticket may not decide on it" in answer.stderr
 
 
 # --- check, constraints, doctor ----------------------------------------------------------------------------------

@@ -109,9 +109,12 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    as_json = "--json" in sys.argv[1:]
+    arguments = sys.argv[1:]
+    as_json = "--json" in arguments
+    if as_json:  # wherever it stands
+        arguments = ["--json", *(argument for argument in arguments if argument != "--json")]
     try:
-        code = program.main(standalone_mode=False, prog_name="standfast")
+        code = program.main(arguments, standalone_mode=False, prog_name="standfast")
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USAGE

@@ -23,6 +23,7 @@ from standfast.local.supervisor import Event, Service, Status, Supervisor
 from standfast.local.temporal import NAMESPACE, TemporalServer
 from standfast.settings import Control, Settings, Temporal
 from standfast.steps import Pool
+from standfast.store.connections import Role
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE
 
@@ -83,6 +84,12 @@ class Stack:
                 f"the settings name a Temporal server ({named}), but `standfast up` brings its own; remove them, "
                 "or start `standfast worker` and `standfast dashboard` for that server"
             )
+        for name, target in self._chosen.targets.items():
+            if missing := [role for role in (Role.READER, Role.WRITER) if getattr(target, role) is None]:
+                raise InvalidInput(
+                    f"targets.{name} has no {' and no '.join(missing)}; `standfast migrate` creates the roles, "
+                    "give them passwords and set their URLs"
+                )
         resources.enter_context(self._home.lock())
         kept = self._home.secrets()
         ports = self._home.ports("postgres", "temporal", "temporal-ui", "model-server", "dashboard")

@@ -64,7 +64,7 @@ class OwnFunction:
         """
         try:
             plan = await self._function(context)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RuntimeError(f"planner.agent = {self._name!r} raised {type(error).__name__}: {error}") from error
         if not isinstance(plan, Plan):
             raise InvalidInput(f"planner.agent = {self._name!r} returned {plan!r:.200}; expected a standfast.plan.Plan")
