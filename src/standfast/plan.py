@@ -1,5 +1,6 @@
 """A plan: the database operations that an agent proposes. It is only a proposal."""
 
+import json
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -32,7 +33,7 @@ class Plan(Submission):
 
     @model_validator(mode="after")
     def _fits(self) -> "Plan":
-        size = len(self.model_dump_json())
+        size = len(json.dumps(self.model_dump()))
         if size > MAX_PLAN_BYTES:
             msg = f"the plan has {size} bytes, at most {MAX_PLAN_BYTES} are allowed"
             raise ValueError(msg)
