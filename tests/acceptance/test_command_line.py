@@ -268,6 +268,27 @@ def test_the_doctor_finds_the_local_set_up_well(installation: Installation) -> N
     assert answer.exit_code == 0
 
 
+def test_migrate_creates_what_is_missing_and_the_doctor_says_what_to_do_next(
+    installation: Installation, database: str
+) -> None:
+    text = (
+        f'[control]\nowner = "{database}"\n[targets.crm]\nowner = "{database}"\n[temporal]\naddress = "127.0.0.1:9"\n'
+    )
+    settings = file(installation, "own.toml", text)
+    answer = installation.run("--config", settings, "migrate")
+    assert answer.exit_code == 0, answer
+    assert "control: control" in answer.stdout
+    assert "created role standfast_crm_writer" in answer.stdout
+    again = installation.run("--config", settings, "migrate")
+    assert (again.exit_code, again.stdout) == (0, "control: is current\ntarget crm: is current\n")
+    checks = installation.run("--config", settings, "doctor", "--json")
+    assert checks.exit_code == 1
+    messages = {check["name"]: check["message"] for check in checks.json if not check["ok"]}
+    assert "can't be reached" in messages["temporal connection"]
+    assert messages["control.url"] == "is not set; set the URL of the control database"
+    assert "set at least one role's" in messages["targets.crm"]
+
+
 # --- the program itself ------------------------------------------------------------------------------------------
 
 
