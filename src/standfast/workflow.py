@@ -210,9 +210,10 @@ class TicketWorkflow:
             except ActivityError as error:
                 message = f"the decision can't be recorded, so it does not count: {_root_message(error)}; take it again"
                 raise ApplicationError(message, type=UNRECORDED, non_retryable=True) from error
+            if record.refused is None and not self._count(decision):
+                late = "the ticket was cancelled before the decision was on record; it does not count"
+                record = record.model_copy(update={"refused": Refusal.NOT_WAITING, "message": late})
             self._show(decisions=(*self._view.decisions, record))
-            if record.refused is None:
-                self._count(decision)
             return record
 
     def _known(self, decision: Decision) -> DecisionRecord | None:
@@ -239,15 +240,17 @@ class TicketWorkflow:
             return Refusal.TOO_MANY_PLANS
         return None
 
-    def _count(self, decision: Decision) -> None:
+    def _count(self, decision: Decision) -> bool:
+        """Let the decision take effect; return False if the ticket doesn't wait any more."""
         report = self._view.report
         if self._view.state is not State.WAITING or report is None:
-            return  # cancelled while the decision was under review
+            return False
         if decision.verdict is DecisionVerdict.APPROVE:
             self._show(approvals=(*self._view.approvals, decision.by))
             if len(self._view.approvals) < report.approvals_required:
-                return
+                return True
         self._decision = decision
+        return True
 
     # --- what others see -----------------------------------------------------------------------------------------
 

@@ -260,6 +260,25 @@ async def test_a_decision_that_is_no_decision_changes_nothing(installation: Inst
     assert record.refused is None
 
 
+async def test_a_decision_that_a_cancellation_overtakes_is_told_so(
+    installation: Installation, temporal: Client
+) -> None:
+    workflow_id = await installation.submit(refund(1031), **about(1031))
+    view = await installation.until_waiting(workflow_id)
+    with psycopg.connect(installation.control_url) as audit:
+        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
+        deciding = asyncio.create_task(installation.decide(view, APPROVE))
+        handle = temporal.get_workflow_handle(workflow_id)
+        while not (await handle.describe()).raw_description.pending_activities:  # noqa: ASYNC110 - the server's news
+            await asyncio.sleep(0.02)
+        await handle.cancel()
+        await installation.until(workflow_id, lambda now: now.outcome is not None)
+    with pytest.raises(DecisionRefused, match="cancelled before the decision was on record"):
+        await deciding
+    assert (await installation.client.wait(workflow_id)).state is State.CANCELLED
+    assert installation.ledger(workflow_id) == []
+
+
 @pytest.mark.parametrize("field", ["plan_digest", "fingerprint", "by", "comment"])
 async def test_a_decision_that_no_database_can_hold_changes_nothing(
     installation: Installation, temporal: Client, field: str
