@@ -1,7 +1,7 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Self
@@ -111,9 +111,10 @@ class Standfast:
             TicketConflict: an id is used by a ticket with other content.
             ServiceUnavailable: Temporal can't be reached.
         """
-        for ticket in tickets[1:] and tickets:  # a single one is told by `submit` itself
-            with suppress(UnknownTicket):
-                await self._same(ticket)
+        if len(tickets) > 1:  # a single one is told by `submit` itself
+            for ticket in tickets:
+                with suppress(UnknownTicket):
+                    await self._same(ticket)
         return [await self.submit(ticket) for ticket in tickets]
 
     async def _same(self, ticket: Ticket) -> None:
@@ -150,11 +151,10 @@ class Standfast:
         for target in targets:
             self._settings.target(target)
         query = 'WorkflowType = "Ticket"'
-        for attribute, values in ((visibility.STATE, states), (visibility.TARGET, targets)):
-            if values:
-                query += f" AND {attribute.name} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
-        if states and not any(state.is_end for state in states):
-            query += ' AND ExecutionStatus = "Running"'  # one that was ended from outside keeps its last state
+        if targets:
+            query += f" AND {_one_of(visibility.TARGET.name, targets)}"
+        if states:
+            query += f" AND ({' OR '.join(_in_states(states))})"
         with self._translated("list"):
             rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
         return sorted(rows, key=lambda row: row.started_at, reverse=True)
@@ -244,6 +244,7 @@ class Standfast:
 
         Raises:
             DecisionRefused: it changed nothing; `reason` says why.
+            InvalidInput: a field is too long, or holds what no database can.
             NotPermitted: this process has no signing key.
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal, or every core worker, is away.
@@ -251,8 +252,15 @@ class Standfast:
         review = self._settings.review
         if review.signing_key is None:
             raise NotPermitted("this process has no key to sign decisions with; set review.signing_key")
+        said = {
+            "verdict": verdict,
+            "plan_digest": plan_digest,
+            "fingerprint": fingerprint,
+            "by": by,
+            "comment": comment,
+        }
         decision = sign(
-            Decision(verdict=verdict, plan_digest=plan_digest, fingerprint=fingerprint, by=by, comment=comment),
+            validate(Decision, said, source="the decision", line=1, text=""),
             workflow_id=workflow_id,
             mode=mode,
             key_id=review.signing_key_id,
@@ -347,6 +355,20 @@ def parse_ticket(value: object, *, source: str, line: int, text: str, settings: 
         message = str(error)
         raise type(error)(message if message.startswith(source) else f"{source}, line {line}: {message}") from None
     return ticket
+
+
+def _one_of(attribute: str, values: Iterable[str]) -> str:
+    return f"{attribute} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
+
+
+def _in_states(states: Sequence[State]) -> Iterator[str]:
+    """Yield conditions, one of which has to hold. A ticket ended from outside has failed, whatever its last state."""
+    if going := [state for state in states if not state.is_end]:
+        yield f'({_one_of(visibility.STATE.name, going)} AND ExecutionStatus = "Running")'
+    if ends := [state for state in states if state.is_end]:
+        yield _one_of(visibility.STATE.name, ends)
+    if State.FAILED in states:
+        yield _one_of("ExecutionStatus", ("Terminated", "TimedOut"))
 
 
 def _row(found: WorkflowExecution) -> TicketRow:

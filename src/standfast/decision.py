@@ -57,6 +57,8 @@ class Mode(StrEnum):
 
 
 Seen = Annotated[Text, StringConstraints(max_length=128)]
+"""A digest, or whatever somebody sends for one."""
+Comment = Annotated[Text, StringConstraints(max_length=4_000)]
 
 
 class Proof(Submission):
@@ -81,7 +83,7 @@ class Decision(Submission):
     fingerprint: Seen
     """...and the report's fingerprint over the rows."""
     by: Annotated[Text, StringConstraints(min_length=1, max_length=320)]
-    comment: Annotated[Text, StringConstraints(max_length=4_000)] = ""
+    comment: Comment = ""
     proof: Proof | None = None
 
     def signed_content(self, workflow_id: str) -> dict[str, object]:

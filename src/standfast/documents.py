@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from standfast.errors import InvalidInput
 
@@ -75,7 +76,7 @@ def validate(model: type[Model], value: Any, *, source: str, line: int, text: st
     except ValidationError as error:
         problems = [
             f"{source}, line {_line_of(e['loc'], line, text)}: field {'.'.join(map(str, e['loc'])) or '(whole)'}: "
-            f"{_expected(e['type'], e['msg'])}{_got(e['type'], e['input'])}"
+            f"{_expected(e)}{_got(e['type'], e['input'])}"
             for e in error.errors(include_url=False)
         ]
         raise InvalidInput("; ".join(problems)) from None
@@ -103,8 +104,20 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(msg)
 
 
-def _expected(kind: str, message: str) -> str:
-    return {"extra_forbidden": "unknown field", "missing": "is required"}.get(kind, message)
+def _expected(error: ErrorDetails) -> str:
+    match error["type"], error.get("ctx", {}):
+        case "extra_forbidden", _:
+            return "unknown field"
+        case "missing", _:
+            return "is required"
+        case "too_long", {
+            "field_type": "Value",
+            "max_length": limit,
+        }:  # a text that was checked for its characters, too
+            return f"at most {limit} characters are allowed"
+        case "too_short", {"field_type": "Value", "min_length": limit}:
+            return f"at least {limit} character is required"
+    return error["msg"]
 
 
 def _got(kind: str, value: Any) -> str:

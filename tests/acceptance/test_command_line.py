@@ -220,6 +220,24 @@ def test_reject_revise_and_cancel(installation: Installation) -> None:
     assert installation.run("cancel", other).exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("customer", "options", "expected"),
+    [
+        (205, ("--comment", "x" * 5000), "field comment: at most 4000 characters are allowed"),
+        (206, ("--comment", "no", "--by", "x" * 400), "field by: at most 320 characters are allowed"),
+        (207, ("--comment", "no", "--by", ""), "field by: at least 1 character is required"),
+    ],
+)
+def test_a_decision_that_is_too_long_is_refused(
+    installation: Installation, customer: int, options: tuple[str, ...], expected: str
+) -> None:
+    ticket = waiting(installation, customer)
+    answer = installation.run("reject", ticket, *options)
+    assert answer.exit_code == 2
+    assert expected in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
 def test_the_requester_may_not_decide(installation: Installation) -> None:
     ticket = waiting(installation, 204)
     answer = installation.run("reject", ticket, "--comment", "mine", "--by", "ana@example.com")

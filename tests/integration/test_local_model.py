@@ -25,7 +25,7 @@ from standfast.local.ports import free_port
 from standfast.local.readiness import answers
 from standfast.local.sample import PLAYBOOKS
 from standfast.planner.local_model import LocalModel
-from standfast.planner.playbooks import NONE, PlaybookChoice, load_playbooks
+from standfast.planner.playbooks import NONE, Playbook, PlaybookChoice, load_playbooks
 from standfast.planner.prompt import FEEDBACK, TICKET
 
 TOOL = ToolDefinition(name="choose", parameters_json_schema=PlaybookChoice.model_json_schema(), kind="output")
@@ -112,6 +112,16 @@ async def test_asked_again_it_has_no_second_opinion(url: str) -> None:
 async def test_a_server_that_is_away_is_said_so() -> None:
     with pytest.raises(ModelAPIError, match="onnection"):
         await choice(f"http://127.0.0.1:{free_port()}/v1", "Order 5 arrived broken, give the money back.")
+
+
+async def test_examples_in_any_script_are_fine(url: str) -> None:
+    playbook = Playbook.model_validate(
+        {"name": "ask", "description": "d", "examples": [{"ticket": "1042?"}, {"ticket": "退货政策是什么?"}]}
+    )
+    content = [StructuredContent({"body": "退货政策是什么?", "subject": {}}, tag=TICKET)]
+    (call,) = (await ask(LocalModel(url, [playbook]), [ModelRequest(parts=[UserPromptPart(content=content)])])).parts
+    assert isinstance(call, ToolCallPart)
+    assert call.args_as_dict()["playbook"] in ("ask", NONE)
 
 
 def test_without_playbooks_there_is_nothing_to_choose() -> None:

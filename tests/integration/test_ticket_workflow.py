@@ -260,6 +260,22 @@ async def test_a_decision_that_is_no_decision_changes_nothing(installation: Inst
     assert record.refused is None
 
 
+async def test_a_ticket_that_was_terminated_from_outside_is_listed_as_failed(
+    installation: Installation, temporal: Client
+) -> None:
+    workflow_id = await installation.submit(refund(1041), **about(1041))
+    await installation.until_waiting(workflow_id)
+    await temporal.get_workflow_handle(workflow_id).terminate()
+
+    async def listed(*states: State) -> list[str]:
+        return [row.workflow_id for row in await installation.client.tickets(states)]
+
+    while workflow_id not in await listed(State.FAILED):  # noqa: ASYNC110 - visibility lags behind
+        await asyncio.sleep(0.05)
+    assert workflow_id not in await listed(State.WAITING)
+    assert workflow_id in await listed(State.WAITING, State.FAILED)
+
+
 async def test_a_decision_that_a_cancellation_overtakes_is_told_so(
     installation: Installation, temporal: Client
 ) -> None:

@@ -86,7 +86,7 @@ def _decide(
             record = await client.decide(
                 workflow_id,
                 verdict=DecisionVerdict(verdict),
-                by=by or getpass.getuser(),
+                by=getpass.getuser() if by is None else by,
                 mode=Mode.SOLO if solo else Mode.CLI,
                 plan_digest=plan_digest,
                 fingerprint=fingerprint,

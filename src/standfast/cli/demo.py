@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import Field
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output
@@ -47,7 +46,7 @@ class Result(Record):
     decision: str | None = None
     model_calls: int
     reason: str
-    as_expected: bool = Field(default=False)
+    as_expected: bool
 
 
 @click.command()
@@ -61,8 +60,11 @@ def demo(invocation: Invocation, once: bool) -> int:
     """
     from standfast.cli.services import until_signal  # noqa: PLC0415 - commands import when they run
 
-    code = run(until_signal(_once(invocation) if once else _attended(invocation)))
-    return 0 if code is None and not once else NOT_AS_EXPECTED if code is None else code
+    if not once:
+        run(until_signal(_attended(invocation)))
+        return 0
+    code = run(until_signal(_once(invocation)))
+    return NOT_AS_EXPECTED if code is None else code  # None: interrupted
 
 
 async def _once(invocation: Invocation) -> int:
@@ -80,7 +82,7 @@ async def _once(invocation: Invocation) -> int:
     return 0 if all(result.as_expected for result in results) else NOT_AS_EXPECTED
 
 
-async def _attended(invocation: Invocation) -> int:
+async def _attended(invocation: Invocation) -> None:
     from standfast.cli.progress import follow  # noqa: PLC0415
     from standfast.cli.services import announce  # noqa: PLC0415
     from standfast.settings import home_folder  # noqa: PLC0415
@@ -95,7 +97,6 @@ async def _attended(invocation: Invocation) -> int:
         await follow(client, [one.workflow_id for one in submitted], output)
         output.line("\nAll sample tickets have ended. Submit your own with `standfast submit`, or stop with Ctrl-C.")
         await asyncio.Event().wait()
-    return 0
 
 
 @asynccontextmanager

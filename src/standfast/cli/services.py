@@ -117,8 +117,8 @@ def show(event: "Event", output: Output) -> None:
     output.line(f"{event.at:%H:%M:%S}  {event.service:<16} {event.happening}{status}{away}", style)
 
 
-async def announce(stack: "Stack", output: Output) -> str:
-    """Print where everything is, with a login link of one use; return the link."""
+async def announce(stack: "Stack", output: Output) -> None:
+    """Print where everything is, with a login link of one use."""
     link = await _new_link(stack.settings)
     ui = stack.settings.temporal.ui
     if output.as_json:
@@ -129,7 +129,6 @@ async def announce(stack: "Stack", output: Output) -> str:
         output.line(f"Temporal UI  {ui}")
         output.line(f"Logs         {stack.settings.home}/logs")
         output.line("Ctrl-C stops everything; the data stays.\n")
-    return link
 
 
 async def _new_link(settings: "Settings") -> str:

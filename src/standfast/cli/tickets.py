@@ -40,10 +40,10 @@ def submit(invocation: Invocation, file: str, wait: bool, skip_invalid: bool) ->
         async with invocation.client() as client:
             submitted = await client.submit_all(tickets)
             for one in submitted:
-                if not (wait and output.as_json):
-                    output.document(one) if output.as_json else output.line(
-                        f"{one.workflow_id}{'' if one.started else '  (submitted before)'}"
-                    )
+                if not output.as_json:
+                    output.line(f"{one.workflow_id}{'' if one.started else '  (submitted before)'}")
+                elif not wait:
+                    output.document(one)
             if not wait:
                 return 0
             outcomes = await follow(client, [one.workflow_id for one in submitted], output)

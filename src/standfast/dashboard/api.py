@@ -9,6 +9,7 @@ from standfast.client import Standfast, parse_tickets
 from standfast.dashboard.deciding import DecisionForm, deliver
 from standfast.dashboard.inbox import parse_state
 from standfast.dashboard.tickets import workflow_id
+from standfast.decision import same_person
 from standfast.documents import read_json, validate
 from standfast.errors import InvalidInput, NotPermitted
 from standfast.settings import Settings
@@ -29,7 +30,7 @@ class Api:
         if more:
             raise InvalidInput(f"{_BODY}: holds {len(more) + 1} tickets; send one a request")
         user = request.state.session.user
-        if ticket.requester != user and not self._settings.review.solo:
+        if not same_person(ticket.requester, user) and not self._settings.review.solo:
             # Else one could open a ticket in another's name, and approve it.
             raise NotPermitted(f"this session submits tickets of {user!r} only, got requester {ticket.requester!r}")
         submitted = await self._standfast.submit(ticket)

@@ -7,13 +7,12 @@ from pydantic import StringConstraints
 
 from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
-from standfast.decision import DecisionRecord, DecisionVerdict, Mode
+from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Seen, same_person
 from standfast.domain import Submission
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.report import SafetyReport
 from standfast.settings import Review
-from standfast.ticket import Text
 from standfast.view import TicketView
 
 CONFIRMATION = "confirmation-required"
@@ -23,9 +22,9 @@ class DecisionForm(Submission):
     """What a person sends: a verdict on exactly what was seen."""
 
     verdict: DecisionVerdict
-    plan_digest: str
-    fingerprint: str
-    comment: Annotated[Text, StringConstraints(max_length=10_000, strip_whitespace=True)] = ""
+    plan_digest: Seen
+    fingerprint: Seen
+    comment: Annotated[Comment, StringConstraints(strip_whitespace=True)] = ""
     deleted_rows: str = ""
     """Typed by who approves a plan that deletes rows: how many."""
 
@@ -45,11 +44,11 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
         reason = f"The ticket is {view.state}; there is nothing to decide."
     elif review.signing_key is None:
         reason = "This dashboard has no key to sign decisions with; set review.signing_key."
-    elif view.ticket.requester == session.user and not (review.solo and session.mode is Mode.SOLO):
+    elif same_person(view.ticket.requester, session.user) and not (review.solo and session.mode is Mode.SOLO):
         reason = "You opened this ticket; somebody else has to decide."
     if reason:
         return Rights(approve=reason, send_back=reason)
-    if session.user in view.approvals:
+    if any(same_person(session.user, by) for by in view.approvals):
         return Rights(approve="You have approved this plan already; it needs a further person.")
     return Rights()
 

@@ -103,14 +103,10 @@ async def load(standfast: Standfast, narrowed: Filter) -> Groups:
         wanted = [state for state in states if narrowed.state in (None, state)]
         return await standfast.tickets(wanted, targets, limit) if wanted else []
 
-    lists = await asyncio.gather(rows([State.WAITING], LISTED), rows(_RUNNING, LISTED), rows(_ENDS, ENDED_LISTED))
-    found = {row.workflow_id: row for part in lists for row in part}.values()
-    # A ticket that was ended from outside is still listed under its last state.
-    return Groups(
-        waiting=tuple(row for row in found if row.state is State.WAITING),
-        running=tuple(row for row in found if row.state in _RUNNING),
-        ended=tuple(row for row in found if row.state.is_end),
+    waiting, running, ended = await asyncio.gather(
+        rows([State.WAITING], LISTED), rows(_RUNNING, LISTED), rows(_ENDS, ENDED_LISTED)
     )
+    return Groups(waiting=tuple(waiting), running=tuple(running), ended=tuple(ended))
 
 
 class Inbox:

@@ -235,7 +235,7 @@ def _parsed(text: str) -> PlaybookChoice:
 
 
 def _words(text: str) -> Counter[str]:
-    return Counter(re.findall(r"[a-z]+", text.lower()))
+    return Counter(re.findall(r"[^\W\d_]+", text.lower()))
 
 
 def _weights(texts: Iterable[str]) -> dict[str, float]:
@@ -247,7 +247,7 @@ def _weights(texts: Iterable[str]) -> dict[str, float]:
 
 def _similarity(words: Counter[str], others: Counter[str], weights: Mapping[str, float]) -> float:
     shared = sum(weights[word] for word in others if word in words)
-    return shared / math.sqrt(sum(weights[word] for word in others))
+    return shared / math.sqrt(sum(weights[word] for word in others) or 1)
 
 
 def _json(value: Any) -> str:

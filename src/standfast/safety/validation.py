@@ -20,11 +20,11 @@ from standfast.safety.rules import RULES, Case
 from standfast.store.connections import Connection
 
 SHOWN_ROWS = 50
+"""Rows of one operation that a report shows; all are counted, judged and part of the fingerprint."""
 SHOWN_CHARACTERS = 1000
 """Of a value in a report; the whole one is in the ledger once it was executed."""
 SHOWN_BYTES = 256 * 1024
 """Of all rows in a report, which has to fit into one message with everything else about its ticket."""
-"""Rows of one operation that a report shows; all are counted, judged and part of the fingerprint."""
 MASK = "•••"
 """Stands in a report for the value of a secret or personal column."""
 _HIDDEN = frozenset({ColumnClass.SECRET, ColumnClass.PII})
