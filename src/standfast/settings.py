@@ -19,7 +19,7 @@ from standfast.errors import InvalidInput, UnknownTarget
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
-_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "signing_key"})
+_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key"})
 
 
 class _Section(BaseModel):
@@ -42,9 +42,11 @@ class Target(_Section):
 
 
 class Control(_Section):
-    """The database with our own schema: constraints, audit, sessions."""
+    """The database with our own schema: constraints, audit, sessions, the journal of model calls."""
 
     url: SecretStr | None = None
+    journal: SecretStr | None = None
+    """For the llm pool, which may record model calls there and nothing else. Defaults to `url`."""
     owner: SecretStr | None = None
     """Used by `standfast migrate` alone."""
 

@@ -114,7 +114,9 @@ PLANNER_RUN = timedelta(days=1)
 PLANNER_TASK = timedelta(seconds=5)
 # The slowest models think for minutes. The provider's own time-out ends a request first, so that the error names it.
 MODEL_REQUEST = timedelta(minutes=5)
-MODEL_ANSWER = MODEL_REQUEST - timedelta(seconds=10)
+# An answer that was paid for is worth waiting for its journal, but not for ever: it is reported then all the same.
+JOURNAL = timedelta(seconds=30)
+MODEL_ANSWER = MODEL_REQUEST - JOURNAL - timedelta(seconds=10)
 # All attempts of one model request or tool call together: well within a planner run, so that the ticket fails with the
 # provider's or the database's own words instead of a bare time-out.
 MODEL_GIVE_UP = timedelta(hours=6)

@@ -19,7 +19,7 @@ from standfast.signing import new_key_pair
 from standfast.steps import Pool
 from standfast.store.connections import Databases, Role
 from standfast.store.migrate import migrate_control, migrate_target
-from standfast.store.roles import role_name
+from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
 
@@ -125,13 +125,13 @@ async def prepare(postgres_url: str, temporal_address: str, database: str, **cha
     owner, control = (make_conninfo(postgres_url, dbname=name) for name in (database, f"{database}_control"))
     with psycopg.connect(owner) as connection:
         connection.execute(SCHEMA.encode())
-    await migrate_control(control, password=PASSWORD)
+    await migrate_control(control, dict.fromkeys(CONTROL_ROLES, PASSWORD))
     await migrate_target(owner, "shop", ("shop",), dict.fromkeys(Role, PASSWORD))
     private, public = new_key_pair()
     target = {role.value: with_user(owner, role_name("shop", role)) for role in Role} | {"schemas": ["shop"]}
     values: dict[str, Any] = {
         "targets": {"shop": target},
-        "control": {"url": with_user(control, "standfast_control")},
+        "control": {"url": with_user(control, CONTROL_ROLE), "journal": with_user(control, JOURNAL_ROLE)},
         "temporal": {"address": temporal_address},
         "planner": {"agent": "tests.integration.scripted_planner:plan"},
         "review": {"signing_key": private, "public_keys": {"default": public}},

@@ -2,25 +2,19 @@
 
 import asyncio
 import json
-import os
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-import tomli_w
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
 from standfast import cluster, steps
@@ -30,17 +24,9 @@ from standfast.plan import Operation, Plan
 from standfast.planner.playbooks import PlaybookChoice
 from standfast.planner.registrations import planner_registrations
 from standfast.settings import Settings
-from standfast.steps import PlanRequest, Pool
 from standfast.store.connections import Databases
-from standfast.ticket import Ticket
-from tests.integration.installation import prepare, serving
+from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
 
-PLAN = Plan(
-    summary="Mark order 1042 as refunded.",
-    operations=(
-        Operation(sql="UPDATE orders SET status = $1 WHERE id = $2", params=("refunded", 1042), expect_rows=1),
-    ),
-)
 REFUND = """
 name: refund
 description: Give money back for one order.
@@ -52,68 +38,6 @@ statements:
 examples:
   - {ticket: Refund 5.00 for order 7., arguments: {order_id: 7, amount: "5.00"}}
 """
-WORKER = (
-    "import asyncio; from standfast import settings, worker; asyncio.run(worker.run('llm', settings.load_settings()))"
-)
-
-
-class Planning:
-    """Planner runs with a provider that answers by script."""
-
-    def __init__(self, settings: Settings, client: Client, provider: FakeProvider) -> None:
-        self.settings = settings
-        self.client = client
-        self.provider = provider
-
-    async def start(
-        self, *turns: Turn, body: str = "Refund order 1042.", subject: dict[str, Any] | None = None
-    ) -> WorkflowHandle[Any, Plan]:
-        """Start a run for a new ticket, for which the provider has these turns."""
-        ticket = Ticket(
-            id=f"T-{uuid4().hex[:12]}", body=body, requester="ana@example.com", target="shop", subject=subject or {}
-        )
-        self.provider.script[ticket.id] = turns
-        return await self.client.start_workflow(
-            steps.PLANNER,
-            PlanRequest(context=Context(ticket=ticket, retrieved_at=datetime.now(UTC))),
-            id=f"{ticket.workflow_id}/plan/1",
-            task_queue=Pool.LLM,
-            execution_timeout=timedelta(seconds=90),
-            result_type=Plan,
-        )
-
-    async def plan(self, *turns: Turn) -> Plan:
-        return await (await self.start(*turns)).result()
-
-    async def failure(self, *turns: Turn) -> str:
-        """Return the reason that the ticket workflow would show."""
-        with pytest.raises(WorkflowFailureError) as caught:
-            await self.plan(*turns)
-        assert isinstance(caught.value.cause, ApplicationError)
-        return caught.value.cause.message
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(postgres: str, temporal_server: str) -> Settings:
-    name = f"planner_{uuid4().hex[:8]}"
-    settings, _ = await prepare(postgres, temporal_server, name, planner={"model": "openai:fake"})
-    return settings
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    with FakeProvider({}) as provider:
-        monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        yield provider
-
-
-@asynccontextmanager
-async def planning_with(shop: Settings, provider: FakeProvider, **planner: Any) -> AsyncIterator[Planning]:
-    """Serve the llm pool with these settings of the planner."""
-    settings = shop.model_copy(update={"planner": shop.planner.model_copy(update=planner)})
-    async with serving(settings, Pool.LLM):
-        yield Planning(settings, await cluster.connect(settings), provider)
 
 
 @pytest_asyncio.fixture
@@ -207,29 +131,6 @@ async def test_a_recorded_answer_is_not_asked_for_again_after_a_kill(
     openings = [request for request in provider.requests if not any("output" in item for item in request["input"])]
     assert len(openings) == 1
     assert provider.asked.total() == 3
-
-
-@asynccontextmanager
-async def llm_worker(settings: Settings, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker process that has the credentials of the llm pool and no others."""
-    target = settings.target("shop")
-    assert target.reader is not None
-    config = {
-        "targets": {"shop": {"reader": target.reader.get_secret_value(), "schemas": list(target.schemas)}},
-        "temporal": {"address": settings.temporal.address},
-        "planner": {"model": settings.planner.model},
-    }
-    file = folder / "llm.toml"
-    file.write_text(tomli_w.dumps(config))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WORKER, env={**os.environ, "STANDFAST_CONFIG": str(file)}
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 @pytest.mark.parametrize(

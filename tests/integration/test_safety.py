@@ -29,7 +29,7 @@ from standfast.safety.constraints import (
 from standfast.safety.validation import MASK
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
-from standfast.store.roles import role_name
+from standfast.store.roles import CONTROL_ROLES, role_name
 
 PASSWORD = "only-for-tests"
 SHOP = parse_constraints(files("standfast.local.shop").joinpath("constraints.yaml").read_text("utf-8"), source="shop")
@@ -823,7 +823,7 @@ async def test_constraints_on_what_is_not_there_are_refused_with_their_place(
 
 
 async def test_constraints_have_versions_and_the_newest_holds(database: str) -> None:
-    await migrate_control(database, password=PASSWORD)
+    await migrate_control(database, dict.fromkeys(CONTROL_ROLES, PASSWORD))
     async with await open_connection(database) as connection:
         assert await read_latest(connection, "shop", ("shop",)) == default_constraints("shop", ("shop",))
         assert await append(connection, SHOP, created_by="ana") == 1

@@ -12,7 +12,16 @@ from standfast.local.configuration import Document
 from standfast.settings import Settings
 from standfast.steps import Pool
 
-SECRETS = ("reader-url", "rehearser-url", "writer-url", "owner-url", "control-url", "control-owner-url", "signing-key")
+SECRETS = (
+    "reader-url",
+    "rehearser-url",
+    "writer-url",
+    "owner-url",
+    "control-url",
+    "journal-url",
+    "control-owner-url",
+    "signing-key",
+)
 
 
 @pytest.fixture
@@ -22,7 +31,7 @@ def settings() -> Settings:
         {
             "targets": {"shop": target},
             "default_target": "shop",
-            "control": {"url": "control-url", "owner": "control-owner-url"},
+            "control": {"url": "control-url", "journal": "journal-url", "owner": "control-owner-url"},
             "temporal": {"address": "127.0.0.1:1", "environment_configuration": False},
             "planner": {"playbooks": "playbooks", "model": "openai:gpt-5"},
             "review": {"signing_key": "signing-key", "public_keys": {"local": "public-key"}, "solo": True},
@@ -41,7 +50,7 @@ def pool(name: Pool) -> Callable[[Settings], Document]:
         (configuration.dashboard, {"control-url", "signing-key"}),
         (configuration.model_server, set()),
         (pool(Pool.CORE), {"reader-url", "rehearser-url", "control-url"}),
-        (pool(Pool.LLM), {"reader-url"}),
+        (pool(Pool.LLM), {"reader-url", "journal-url"}),
         (pool(Pool.DATABASE), {"writer-url"}),
     ],
 )

@@ -39,7 +39,11 @@ def pool(settings: Settings, pool: Pool) -> Document:
                 "planner": {"playbooks": settings.planner.playbooks},  # whose own values are grounded
             }
         case Pool.LLM:
-            own = {"targets": _targets(settings, Role.READER), "planner": settings.planner}
+            own = {
+                "targets": _targets(settings, Role.READER),
+                "control": {"journal": settings.control.journal or settings.control.url},
+                "planner": settings.planner,
+            }
         case Pool.DATABASE:
             own = {"targets": _targets(settings, Role.WRITER)}
     return _everybody(settings) | own

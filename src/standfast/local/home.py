@@ -18,13 +18,18 @@ from standfast.signing import new_key_pair
 Kept = TypeVar("Kept")
 
 
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
 class Secrets(BaseModel):
     """Passwords and keys, generated once."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     control: str = Field(repr=False)
-    """Password of the control database's role."""
+    journal: str = Field(repr=False, default_factory=_password)  # homes of version 0.1 have none
+    """Passwords of the control database's roles."""
     reader: str = Field(repr=False)
     rehearser: str = Field(repr=False)
     writer: str = Field(repr=False)
@@ -87,13 +92,13 @@ class Home:
         Raises:
             InvalidInput: the file that keeps them was damaged.
         """
-        if kept := self._read("secrets.json", Secrets):
-            return kept
-        private, public = new_key_pair()
-        passwords = {name: secrets.token_urlsafe(24) for name in ("control", "reader", "rehearser", "writer")}
-        created = Secrets(signing_key=private, public_key=public, **passwords)
-        self.write("secrets.json", created.model_dump_json(indent=2))
-        return created
+        kept = self._read("secrets.json", Secrets)
+        if kept is None:
+            private, public = new_key_pair()
+            passwords = {name: _password() for name in ("control", "reader", "rehearser", "writer")}
+            kept = Secrets(signing_key=private, public_key=public, **passwords)
+        self.write("secrets.json", kept.model_dump_json(indent=2))
+        return kept
 
     def write(self, name: str, text: str) -> Path:
         """Write a file that only its owner can read, whole or not at all; return its path."""

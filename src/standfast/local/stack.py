@@ -25,7 +25,7 @@ from standfast.settings import Control, Settings, Temporal
 from standfast.steps import Pool
 from standfast.store.connections import Role
 from standfast.store.migrate import migrate_control
-from standfast.store.roles import CONTROL_ROLE
+from standfast.store.roles import CONTROL_ROLE, JOURNAL_ROLE
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -108,11 +108,14 @@ class Stack:
     ) -> Settings:
         """Fill in what people left open."""
         chosen = self._chosen
-        control = SecretStr(postgres.url(_CONTROL_DATABASE, user=CONTROL_ROLE, password=kept.control))
+        control, journal = (
+            SecretStr(postgres.url(_CONTROL_DATABASE, user=role, password=password))
+            for role, password in _control_passwords(kept).items()
+        )
         model_server = f"http://127.0.0.1:{ports['model-server']}/v1"
         filled: Document = {
             "home": self._home.folder,
-            "control": chosen.control if chosen.control.url else Control(url=control),
+            "control": chosen.control if chosen.control.url else Control(url=control, journal=journal),
             "temporal": Temporal(
                 address=temporal.address, namespace=NAMESPACE, ui=temporal.ui, environment_configuration=False
             ),
@@ -136,7 +139,7 @@ class Stack:
     async def _prepare_databases(self, postgres: Postgres, kept: Secrets) -> None:
         if self._chosen.control.url is None:
             await postgres.create_database(_CONTROL_DATABASE)
-            await migrate_control(postgres.url(_CONTROL_DATABASE), password=kept.control)
+            await migrate_control(postgres.url(_CONTROL_DATABASE), _control_passwords(kept))
         if not self._chosen.targets:
             await sample.prepare(postgres, kept, self.settings)
 
@@ -195,6 +198,10 @@ class Stack:
         """Pass the event on, and keep the process ids in the home folder for those who look from outside."""
         self._home.write("services.json", json.dumps([asdict(status) for status in self.status()], indent=2))
         self._on_event(event)
+
+
+def _control_passwords(kept: Secrets) -> dict[str, str]:
+    return {CONTROL_ROLE: kept.control, JOURNAL_ROLE: kept.journal}
 
 
 def _defaults(section: Section, **values: Any) -> Section:

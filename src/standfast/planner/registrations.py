@@ -7,9 +7,11 @@ from pydantic_ai.durable_exec.temporal import PydanticAIPlugin
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
+from standfast.errors import InvalidInput
 from standfast.planner.agent import built_in_agent
 from standfast.planner.durable_agent import DurableAgent
 from standfast.planner.filling import Filler
+from standfast.planner.journal import Journal
 from standfast.planner.own_agent import OwnFunction, load_agent
 from standfast.planner.playbooks import load_playbooks
 from standfast.planner.workflow import PLANNER_OF_WORKER, PlannerWorkflow
@@ -45,6 +47,8 @@ def planner_registrations(settings: Settings, databases: Databases) -> Registrat
     Raises:
         InvalidInput: the agent, the model or a playbook in the settings is wrong.
     """
+    if settings.control.journal is None and settings.control.url is None:
+        raise InvalidInput("control.journal is not set; the llm pool records the model's answers there")
     folder, own = settings.planner.playbooks, settings.planner.agent
     playbooks = load_playbooks(folder) if folder is not None else ()
     planner = load_agent(own, playbooks) if own is not None else built_in_agent(settings, databases, playbooks)
@@ -53,6 +57,10 @@ def planner_registrations(settings: Settings, databases: Databases) -> Registrat
         activities=[*planner.activities, Filler(playbooks).fill_playbook],
         plugins=[
             PydanticAIPlugin(),
-            SimplePlugin("standfast.planner", interceptors=[_Introduction(planner)], run_context=planner.serving),
+            SimplePlugin(
+                "standfast.planner",
+                interceptors=[_Introduction(planner), Journal(databases)],
+                run_context=planner.serving,
+            ),
         ],
     )

@@ -160,6 +160,15 @@ class Databases:
         async with self._pooled(secret.get_secret_value(), "control", ("standfast",)) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def journal(self) -> AsyncIterator[Connection]:
+        """A connection to the control database that may record model calls; same rules as `target`."""
+        secret = self._settings.control.journal or self._settings.control.url
+        if secret is None:
+            raise NotPermitted("this process has no URL of the journal of model calls; set control.journal")
+        async with self._pooled(secret.get_secret_value(), "journal", ("standfast",)) as connection:
+            yield connection
+
     def _url(self, name: str, role: Role) -> str:
         target = self._settings.target(name)
         secret = getattr(target, role.value) or (target.writer if role is Role.REHEARSER else None)

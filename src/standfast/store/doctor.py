@@ -17,6 +17,7 @@ _OLDEST, _NEWEST = 14, 18
 _SHOWN = 5
 _READ = ("SELECT",)
 _APPEND = ("SELECT", "INSERT")
+_MOVE = ("SELECT", "INSERT", "UPDATE")
 _WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -42,11 +43,13 @@ class _Right:
 _LEDGER = (
     _Right("standfast", "migration", _READ),
     *(_Right("standfast", table, _APPEND) for table in ("ledger", "ledger_count", "ledger_row")),
+    _Right("standfast", "fence", _MOVE),
 )
 _CONTROL = (
     _Right("standfast", "migration", _READ),
+    _Right("standfast", "model_call", _READ),
     *(_Right("standfast", table, _APPEND) for table in ("constraints", "audit")),
-    *(_Right("standfast", table, ("SELECT", "INSERT", "UPDATE")) for table in ("session", "login_link")),
+    *(_Right("standfast", table, _MOVE) for table in ("session", "login_link")),
 )
 
 

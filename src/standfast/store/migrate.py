@@ -67,15 +67,16 @@ def migrations(kind: Kind) -> tuple[Migration, ...]:
     )
 
 
-async def migrate_control(owner_url: str, *, password: str | None = None) -> Migrated:
-    """Create or upgrade the control schema, and the role `standfast_control` with its rights.
+async def migrate_control(owner_url: str, passwords: Mapping[str, str] | None = None) -> Migrated:
+    """Create or upgrade the control schema, and its roles (`standfast.store.roles.CONTROL_ROLES`) with their rights.
 
     Raises:
         InvalidInput: the schema is newer than this code, or an applied migration was changed.
         NotPermitted: the URL's role may not create schemas and roles.
         ServiceUnavailable: the server can't be reached, or another migration holds the lock for too long.
     """
-    return await _migrate(owner_url, Kind.CONTROL, {roles.CONTROL_ROLE: password}, roles.grant_control)
+    given = passwords or {}
+    return await _migrate(owner_url, Kind.CONTROL, {r: given.get(r) for r in roles.CONTROL_ROLES}, roles.grant_control)
 
 
 async def migrate_target(

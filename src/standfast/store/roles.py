@@ -9,6 +9,8 @@ from standfast.store.connections import Connection, Role
 from standfast.store.sql import statements
 
 CONTROL_ROLE = "standfast_control"
+JOURNAL_ROLE = "standfast_journal"
+CONTROL_ROLES = (CONTROL_ROLE, JOURNAL_ROLE)
 _MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
 _SQL = statements(__package__, "roles.sql")
 
@@ -64,9 +66,10 @@ async def grant_target(connection: Connection, target: str, schemas: Sequence[st
 
 
 async def grant_control(connection: Connection) -> None:
-    """Give the control role its rights, and take every other right from it."""
-    await _start_from_nothing(connection, [CONTROL_ROLE])
+    """Give the control database's roles their rights, and take every other right from them."""
+    await _start_from_nothing(connection, list(CONTROL_ROLES))
     await _run(connection, "grant_control", roles=sql.Identifier(CONTROL_ROLE))
+    await _run(connection, "grant_journal", roles=sql.Identifier(JOURNAL_ROLE))
 
 
 async def _start_from_nothing(connection: Connection, roles: list[str]) -> None:

@@ -79,14 +79,21 @@ GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {roles};
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {roles}
 
 -- grant_ledger --
--- Append and read: nobody who executes plans can change what was recorded.
+-- Append and read: nobody who executes plans can change what was recorded. A fence is moved on.
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration TO {roles};
-GRANT SELECT, INSERT ON standfast.ledger, standfast.ledger_count, standfast.ledger_row TO {roles}
+GRANT SELECT, INSERT ON standfast.ledger, standfast.ledger_count, standfast.ledger_row TO {roles};
+GRANT SELECT, INSERT, UPDATE ON standfast.fence TO {roles}
 
 -- grant_control --
 -- Append and read constraints and audit; sessions and login links are also revoked and used up.
 GRANT USAGE ON SCHEMA standfast TO {roles};
-GRANT SELECT ON standfast.migration TO {roles};
+GRANT SELECT ON standfast.migration, standfast.model_call TO {roles};
 GRANT SELECT, INSERT ON standfast.constraints, standfast.audit TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles}
+
+-- grant_journal --
+-- Append and read, and count how often a recorded answer was used again.
+GRANT USAGE ON SCHEMA standfast TO {roles};
+GRANT SELECT ON standfast.migration TO {roles};
+GRANT SELECT, INSERT, UPDATE (reused) ON standfast.model_call TO {roles}

@@ -12,8 +12,14 @@ from standfast.store.connections import Databases
 
 
 def serve(**planner: Any) -> None:
-    settings = Settings(planner=planner)
+    settings = Settings.model_validate({"planner": planner, "control": {"journal": "postgresql://127.0.0.1:1/control"}})
     planner_registrations(settings, Databases(settings, application="standfast-test"))
+
+
+def test_a_pool_that_could_not_record_what_it_pays_for_does_not_start() -> None:
+    settings = Settings.model_validate({"planner": {"model": "test"}})
+    with pytest.raises(InvalidInput, match=r"control\.journal is not set"):
+        planner_registrations(settings, Databases(settings, application="standfast-test"))
 
 
 @pytest.mark.parametrize(

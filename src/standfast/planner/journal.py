@@ -1,0 +1,119 @@
+"""The journal of model calls: an answer that was received is never paid for again, whatever happens to its worker.
+
+Between the provider's answer and Temporal's acknowledgement of it a worker may die, or its connection be cut. So the
+answer is first written to the control database, under the key of its activity, which all attempts share. A later
+attempt finds it there and calls nobody.
+"""
+
+import asyncio
+import logging
+from decimal import Decimal
+from typing import Any
+
+from pydantic_ai.messages import ModelResponse
+from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from standfast import steps
+from standfast.errors import ServiceUnavailable
+from standfast.planner.own_agent import CALL
+from standfast.store.connections import Databases
+from standfast.store.sql import statements
+
+_SQL = statements(__package__, "journal.sql")
+_PAID = ("__model_request", "__model_compact_messages")  # in pydantic-ai's names of activities
+_PAUSE = 0.2  # seconds between two tries to record an answer
+
+logger = logging.getLogger("standfast.worker")
+
+
+class Journal(Interceptor):
+    """Worker interceptor for the activities that cost money: model requests, and a planner function of one's own."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - temporalio's name
+        """See the base class."""
+        return _Journaled(next, self._databases)
+
+
+class _Journaled(ActivityInboundInterceptor):
+    def __init__(self, following: ActivityInboundInterceptor, databases: Databases) -> None:
+        super().__init__(following)
+        self._databases = databases
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - temporalio's name
+        if not is_paid(activity.info().activity_type):
+            return await self.next.execute_activity(input)
+        recorded = await self._recorded()
+        if recorded is not None:
+            return RawValue(recorded)
+        answer = await self.next.execute_activity(input)
+        (payload,) = activity.payload_converter().to_payloads([answer])
+        await self._record(payload, answer)
+        return RawValue(payload)
+
+    async def _recorded(self) -> Payload | None:
+        """Return the answer to an earlier attempt, None if there was none.
+
+        Raises:
+            ServiceUnavailable: the journal can't be read; calling now might pay twice.
+        """
+        async with self._databases.journal() as connection:
+            row = await (await connection.execute(_SQL["reuse"], _key())).fetchone()
+        return None if row is None else Payload.FromString(row["answer"])
+
+    async def _record(self, payload: Payload, answer: Any) -> None:
+        """Write the answer down; where that can't be done in time, report it all the same rather than lose it."""
+        row = _key() | _bill(answer) | {"answer": payload.SerializeToString()}
+        try:
+            async with asyncio.timeout(steps.JOURNAL.total_seconds()):
+                while not await self._written(row):  # noqa: ASYNC110 - there is nothing to wait for but time
+                    await asyncio.sleep(_PAUSE)
+        except TimeoutError:
+            logger.error("an answer for %s is not in the journal: no time left", row["workflow_id"])  # noqa: TRY400
+
+    async def _written(self, row: dict[str, Any]) -> bool:
+        try:
+            async with self._databases.journal() as connection:
+                await connection.execute(_SQL["record"], row)
+        except ServiceUnavailable as error:
+            logger.warning("an answer for %s is not in the journal yet: %s", row["workflow_id"], error)
+            return False
+        return True
+
+
+def is_paid(activity_type: str) -> bool:
+    """Tell whether each call of an activity of this type costs money."""
+    return activity_type == CALL.name or any(name in activity_type for name in _PAID)
+
+
+def _key() -> dict[str, Any]:
+    info = activity.info()
+    return {
+        "run_id": info.workflow_run_id,
+        "activity_id": info.activity_id,
+        "workflow_id": info.workflow_id,
+        "activity": info.activity_type,
+        "attempt": info.attempt,
+    }
+
+
+def _bill(answer: Any) -> dict[str, Any]:
+    """Return what is known about the price: of a function of one's own nothing."""
+    bill: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens", "cost_usd"))
+    if isinstance(answer, ModelResponse):
+        usage = answer.usage
+        bill |= {"model": answer.model_name, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        bill["cost_usd"] = _price(answer)
+    return bill
+
+
+def _price(answer: ModelResponse) -> Decimal | None:
+    try:
+        return answer.cost().total_price
+    except (AssertionError, LookupError, ValueError):  # an unknown model, or a local one
+        return None

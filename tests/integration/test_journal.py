@@ -1,0 +1,175 @@
+"""An answer of a model that was received is never paid for again."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import pytest_asyncio
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
+
+from standfast import cluster, steps
+from standfast.local.fake_provider import Answers, FakeProvider, Waits
+from standfast.planner.journal import is_paid
+from standfast.settings import Settings
+from standfast.store.roles import JOURNAL_ROLE
+from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
+
+DIES_BEFORE_IT_REPORTS = """
+import asyncio, os, signal
+from standfast import settings, worker
+from standfast.planner.journal import _Journaled
+
+record = _Journaled._record
+
+async def record_and_die(*arguments):
+    await record(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+_Journaled._record = record_and_die
+asyncio.run(worker.run('llm', settings.load_settings()))
+"""
+
+
+@pytest_asyncio.fixture
+async def planning(shop: Settings, provider: FakeProvider) -> AsyncIterator[Planning]:
+    async with planning_with(shop, provider) as planning:
+        yield planning
+
+
+class Journal:
+    """The journal, as the database's owner sees it."""
+
+    def __init__(self, settings: Settings, postgres: str) -> None:
+        assert settings.control.url is not None
+        database = conninfo_to_dict(settings.control.url.get_secret_value())["dbname"]
+        self._url = make_conninfo(postgres, dbname=str(database))
+
+    def calls(self, workflow_id: str) -> list[dict[str, Any]]:
+        with psycopg.connect(self._url, row_factory=dict_row) as connection:
+            query = "SELECT * FROM standfast.model_call WHERE workflow_id = %s"
+            return connection.execute(query, [workflow_id]).fetchall()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let nobody record or read anything."""
+        role = sql.Identifier(JOURNAL_ROLE)
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [JOURNAL_ROLE]
+            )
+            try:
+                yield
+            finally:
+                connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+    @asynccontextmanager
+    async def recording_fails_once(self) -> AsyncIterator[None]:
+        """Let somebody begin to record an answer before the end of the block, and lose his connection."""
+        with psycopg.connect(self._url) as locks, psycopg.connect(self._url, autocommit=True) as looks:
+            locks.execute("LOCK TABLE standfast.model_call")
+            yield
+            end_waiting = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'"
+            )
+            async with asyncio.timeout(30):
+                while looks.execute(end_waiting, [JOURNAL_ROLE]).fetchone() is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def journal(shop: Settings, postgres: str) -> Journal:
+    return Journal(shop, postgres)
+
+
+async def test_every_answer_is_in_the_journal_with_its_price(planning: Planning, journal: Journal) -> None:
+    handle = await planning.start(Answers(PLAN))
+    assert await handle.result() == PLAN
+
+    (call,) = journal.calls(handle.id)
+    assert (call["run_id"], call["activity"]) == (handle.result_run_id, "agent__planner__model_request")
+    assert (call["model"], call["input_tokens"], call["output_tokens"]) == ("fake", 10, 5)
+    assert (call["cost_usd"], call["attempt"], call["reused"]) == (None, 1, 0)
+
+
+async def test_a_worker_that_dies_before_it_reports_an_answer_has_not_wasted_it(
+    shop: Settings, provider: FakeProvider, journal: Journal, tmp_path: Path
+) -> None:
+    planning = Planning(shop, await cluster.connect(shop), provider)
+    handle = await planning.start(Answers(PLAN))
+    async with llm_worker(shop, tmp_path, program=DIES_BEFORE_IT_REPORTS) as first:
+        await first.wait()
+
+    async with llm_worker(shop, tmp_path):
+        assert await handle.result() == PLAN
+
+    assert provider.asked.total() == 1
+    assert [call["reused"] for call in journal.calls(handle.id)] == [1]
+
+
+async def test_nobody_is_asked_while_the_journal_cannot_tell_whether_it_was_paid(
+    planning: Planning, journal: Journal
+) -> None:
+    with journal.away():
+        handle = await planning.start(Answers(PLAN))
+        await until_retried(planning, handle.id)
+        assert planning.provider.asked.total() == 0
+    assert await handle.result() == PLAN
+    assert planning.provider.asked.total() == 1
+
+
+async def test_an_answer_waits_for_its_journal(planning: Planning, journal: Journal) -> None:
+    asked, released = threading.Event(), threading.Event()
+    handle = await planning.start(Waits(asked, released, Answers(PLAN)))
+    await asyncio.to_thread(asked.wait)
+    async with journal.recording_fails_once():
+        released.set()
+    assert await handle.result() == PLAN
+    assert planning.provider.asked.total() == len(journal.calls(handle.id)) == 1
+
+
+async def test_an_answer_is_not_lost_with_its_journal(
+    planning: Planning, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "JOURNAL", timedelta(seconds=0.5))
+    asked, released = threading.Event(), threading.Event()
+    handle = await planning.start(Waits(asked, released, Answers(PLAN)))
+    await asyncio.to_thread(asked.wait)
+    with journal.away():
+        released.set()
+        assert await handle.result() == PLAN
+    assert planning.provider.asked.total() == 1
+    assert journal.calls(handle.id) == []
+
+
+@pytest.mark.parametrize(
+    ("activity", "paid"),
+    [
+        ("agent__planner__model_request", True),
+        ("agent__mine__model_request_stream", True),
+        ("agent__mine__model_compact_messages", True),
+        ("plan", True),
+        ("agent__planner__toolset__database__call_tool", False),
+        ("fill_playbook", False),
+    ],
+)
+def test_what_costs_money_is_journaled(activity: str, paid: bool) -> None:
+    assert is_paid(activity) is paid
+
+
+async def until_retried(planning: Planning, workflow_id: str) -> None:
+    """Wait until an activity of the workflow is at its third attempt at least."""
+    async with asyncio.timeout(30):
+        while True:
+            described = await planning.client.get_workflow_handle(workflow_id).describe()
+            if any(pending.attempt > 2 for pending in described.raw_description.pending_activities):
+                return
+            await asyncio.sleep(0.05)
