@@ -62,6 +62,8 @@ class ExecuteRequest(Record):
     not_after: datetime
     """A report that is older than this says nothing any more; what was executed before is still found."""
     approved_by: tuple[str, ...] = ()
+    execution: int = 1
+    """Which of the ticket's executions this is; a later one leaves no chance to what is left of an earlier one."""
 
 
 class Settled(Record):
@@ -89,6 +91,8 @@ PLANNER = "Planner"
 """Type of the child workflow that makes a plan."""
 DRIFTED = "Drifted"
 """Error type of an execution that found other rows than the report; nothing was changed."""
+OVERTAKEN = "Overtaken"
+"""Error type of an attempt to execute that woke up when a newer one was at work; it changed nothing."""
 
 # A report says little about later: constraints change, freezes begin. Longer than any validation takes, and the clocks
 # of two machines may differ a little.

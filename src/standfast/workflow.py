@@ -42,6 +42,7 @@ class TicketWorkflow:
     def __init__(self, ticket: Ticket) -> None:
         self._view = TicketView(workflow_id=workflow.info().workflow_id, ticket=ticket, state=State.GATHERING)
         self._decision: Decision | None = None
+        self._executions = 0
         self._drifts = 0
         self._one_at_a_time = asyncio.Lock()
 
@@ -143,6 +144,7 @@ class TicketWorkflow:
     async def _execute(self, plan: Plan, report: SafetyReport) -> Execution | None:
         """Return None if the effect would be another than the report's; nothing was changed then."""
         self._enter(State.EXECUTING)
+        self._executions += 1
         request = steps.ExecuteRequest(
             workflow_id=self._view.workflow_id,
             target=self._view.ticket.target,
@@ -152,6 +154,7 @@ class TicketWorkflow:
             volatile=report.volatile,
             not_after=report.rehearsed_at + steps.REPORT_GOOD_FOR,
             approved_by=self._view.approvals,
+            execution=self._executions,
         )
         try:
             return await steps.EXECUTE(request, summary=f"execute plan {report.plan_digest[:12]}")

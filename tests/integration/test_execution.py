@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -85,10 +85,12 @@ class Bank:
         }
         return ExecuteRequest.model_validate(fields | changes)
 
-    async def execute(self, request: ExecuteRequest, url: str | None = None) -> Execution:
+    async def execute(self, request: ExecuteRequest, url: str | None = None, *, attempt: int = 1) -> Execution:
         """Execute as a worker process of its own would."""
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, attempt=attempt)
         async with self.databases(url) as databases:
-            return await ActivityEnvironment().run(Executor(databases).execute, request)
+            return await environment.run(Executor(databases).execute, request)
 
     async def settle(self, request: ExecuteRequest) -> Execution | None:
         """Ask the ledger as a worker would."""
@@ -377,10 +379,70 @@ async def test_a_report_that_is_too_old_is_not_executed_any_more_but_what_was_ex
 
 async def test_the_ledger_settles_what_became_of_an_execution(bank: Bank) -> None:
     request = await bank.request()
-    assert await bank.settle(request) is None
-    assert bank.ledger(request) == []
     executed = await bank.execute(request)
     assert await bank.settle(request) == executed
+
+
+async def test_what_the_ledger_settled_stays_so(bank: Bank) -> None:
+    request = await bank.request()
+    assert await bank.settle(request) is None
+    with pytest.raises(ApplicationError, match="nothing was changed") as caught:
+        await bank.execute(request)
+    assert caught.value.type == steps.OVERTAKEN
+    bank.assert_untouched(request)
+
+
+async def test_a_worker_that_froze_before_its_commit_can_not_commit_when_it_wakes_up(bank: Bank, wire: Wire) -> None:
+    request = await bank.request()
+    async with frozen(bank, wire, request, at=is_commit) as first:
+        second = await bank.execute(request, attempt=2)  # Temporal handed the work on
+        first.wake()
+        assert await first.task == second
+    assert bank.ledger(request) == [(2,)]
+    bank.assert_done_once(request)
+
+
+async def test_a_worker_that_froze_before_its_ticket_ended_changes_nothing_when_it_wakes_up(
+    bank: Bank, wire: Wire
+) -> None:
+    request = await bank.request()
+    async with frozen(bank, wire, request, at=is_claim) as first:
+        assert await bank.settle(request) is None
+        first.wake()
+        with pytest.raises(ApplicationError, match="a newer attempt") as caught:
+            await first.task
+    assert caught.value.type == steps.OVERTAKEN
+    bank.assert_untouched(request)
+
+
+async def test_a_worker_that_froze_before_its_rows_moved_leaves_them_to_the_next_execution(
+    bank: Bank, wire: Wire
+) -> None:
+    request = await bank.request()
+    async with frozen(bank, wire, request, at=is_claim) as first:
+        bank.query("UPDATE shop.accounts SET balance = 500 WHERE id = 1 RETURNING id")
+        with pytest.raises(ApplicationError) as caught:
+            await bank.execute(request, attempt=2)
+        assert caught.value.type == steps.DRIFTED
+        bank.query("UPDATE shop.accounts SET balance = 100 WHERE id = 1 RETURNING id")  # and back, as in the report
+        first.wake()
+        with pytest.raises(ApplicationError) as caught:
+            await first.task
+    assert caught.value.type == steps.OVERTAKEN
+    bank.assert_untouched(request)
+    await bank.execute(request.model_copy(update={"execution": 2}))
+    bank.assert_done_once(request)
+
+
+async def test_attempts_of_an_earlier_execution_come_too_late(bank: Bank) -> None:
+    request = await bank.request()
+    async with bank.locked():
+        with pytest.raises(ServiceUnavailable):
+            await bank.execute(request.model_copy(update={"execution": 2}))
+    with pytest.raises(ApplicationError) as caught:
+        await bank.execute(request, attempt=7)
+    assert caught.value.type == steps.OVERTAKEN
+    bank.assert_untouched(request)
 
 
 async def test_other_rows_may_move_on(bank: Bank) -> None:
@@ -440,6 +502,42 @@ async def test_several_statements_in_one_operation_are_refused(bank: Bank) -> No
     bank.assert_untouched(request)
 
 
+@dataclass
+class Frozen:
+    """A worker that froze in the middle of an execution."""
+
+    task: asyncio.Task[Execution]
+    wake: Callable[[], None]
+
+
+@asynccontextmanager
+async def frozen(
+    bank: Bank, wire: Wire, request: ExecuteRequest, *, at: Callable[[bytes], bool]
+) -> AsyncIterator[Frozen]:
+    """Let a worker execute, and freeze it right before it sends a message."""
+    reached, awake = asyncio.Event(), asyncio.Event()
+
+    async def hold(message: bytes) -> Fate:
+        if at(message):
+            reached.set()
+            await awake.wait()
+        return Fate.PASS
+
+    wire.watch = after_claim(hold)
+    task = asyncio.create_task(bank.execute(request, wire.url))
+    waiting = asyncio.create_task(reached.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield Frozen(task, awake.set)
+    finally:
+        awake.set()
+        await asyncio.wait({task, waiting})
+
+
+def is_claim(message: bytes) -> bool:
+    return b"INSERT INTO standfast.ledger " in message
+
+
 def is_commit(message: bytes) -> bool:
     return message.startswith(b"Q") and b"COMMIT" in message
 
@@ -450,7 +548,7 @@ def after_claim(watch: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
     async def decide(message: bytes) -> Fate:
         nonlocal claimed
-        claimed = claimed or b"INSERT INTO standfast.ledger " in message
+        claimed = claimed or is_claim(message)
         fate: Fate = await watch(message) if claimed else Fate.PASS
         return fate
 

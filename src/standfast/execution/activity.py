@@ -16,8 +16,9 @@ from standfast.report import effect_sentence
 from standfast.safety.effect import Effect, apply, twin
 from standfast.safety.protocol import OperationRefused
 from standfast.steps import ExecuteRequest, Settled
-from standfast.store.connections import Databases, Role
+from standfast.store.connections import Connection, Databases, Role
 
+_LAST = 2**31 - 1  # an attempt that none overtakes
 _TRIES = 3  # transactions that others got in the way of; then the activity is retried with a growing interval
 _ALL_ROWS = 1_000_000  # the ledger keeps every image that was taken
 # The server's trouble, not the plan's: it is a standby now, out of resources, too slow, or its disk fails.
@@ -38,7 +39,7 @@ class Executor:
 
         Raises:
             ApplicationError: of type `steps.DRIFTED`: the effect is not the report's, or that is too old; nothing was
-                changed.
+                changed. Of type `steps.OVERTAKEN`: a newer attempt is at it.
             OperationRefused: the server refuses an operation; nothing was changed.
             InvalidInput: the plan is not the one that the digest names.
             ServiceUnavailable: the database can't be reached, was lost, or is too busy. If it was lost at the COMMIT,
@@ -53,21 +54,27 @@ class Executor:
     async def settle(self, request: ExecuteRequest) -> Settled:
         """Return what the ledger says about a plan, after whoever is executing it at this moment.
 
+        It is the last word: an attempt that was frozen meanwhile executes nothing any more.
+
         Raises:
             ServiceUnavailable: the database can't be reached, was lost, or is too busy; ask again.
         """
+        await self._overtake(request, _LAST)
+        async with self._databases.target(request.target, Role.WRITER) as connection:
+            return Settled(execution=await ledger.read(connection, request))
+
+    async def _overtake(self, request: ExecuteRequest, attempt: int) -> None:
         async with self._databases.target(request.target, Role.WRITER) as connection:
             try:
-                await ledger.begin(connection)
-                executed = not await ledger.claim(connection, request, attempt=activity.info().attempt)
-                return Settled(execution=await ledger.read(connection, request) if executed else None)
-            except (SerializationFailure, DeadlockDetected, LockNotAvailable) as error:
-                raise ServiceUnavailable(f"target {request.target!r}: {error.diag.message_primary}") from error
-            finally:
-                if not connection.closed:
-                    await connection.rollback()  # the claim was a question
+                await ledger.overtake(connection, request, attempt=attempt)
+            except (DeadlockDetected, LockNotAvailable) as error:
+                message = f"target {request.target!r}: another attempt is at work: {error.diag.message_primary}"
+                raise ServiceUnavailable(message) from error
 
     async def _until_known(self, request: ExecuteRequest, point: PointOfNoReturn) -> Execution:
+        attempt = activity.info().attempt
+        if (request.execution, attempt) > (1, 1):  # before the first one there was nobody to overtake
+            await self._overtake(request, attempt)
         for _ in range(_TRIES):
             try:
                 return await self._transaction(request, point)
@@ -88,13 +95,13 @@ class Executor:
                 await ledger.begin(change)
                 async with twin(change, observer):
                     if not await ledger.claim(change, request, attempt=activity.info().attempt):
-                        return await ledger.read(change, request)
+                        return await self._recorded(change, request)
                     _refuse_late(request)
                     volatile = frozenset(request.volatile)
                     effect = await apply(request.plan, change, observer, row_limit=_ALL_ROWS, volatile=volatile)
                 _refuse_other_rows(request, effect)
                 await ledger.record(change, request, effect)
-                execution = await ledger.read(change, request)
+                execution = await self._recorded(change, request)
                 point.passed = True
                 await change.commit()
             except (SerializationFailure, DeadlockDetected) as error:
@@ -104,6 +111,15 @@ class Executor:
                     raise ServiceUnavailable(f"target {request.target!r}: {error}; nothing was changed") from error
                 raise
             return execution
+
+    async def _recorded(self, change: Connection, request: ExecuteRequest) -> Execution:
+        execution = await ledger.read(change, request)
+        if execution is None:
+            message = (
+                f"a newer attempt executes plan {request.plan_digest:.12} of {request.workflow_id}; nothing was changed"
+            )
+            raise ApplicationError(message, type=steps.OVERTAKEN, non_retryable=True)
+        return execution
 
 
 class _InTheWay(Exception):  # noqa: N818 - a reason to try again, no error

@@ -19,15 +19,25 @@ async def begin(connection: Connection) -> None:
     await connection.execute(_SQL["begin"])
 
 
-async def claim(connection: Connection, request: ExecuteRequest, *, attempt: int) -> bool:
-    """Insert the plan's ledger row; return False if the plan was executed before.
+async def overtake(connection: Connection, request: ExecuteRequest, *, attempt: int) -> None:
+    """Let no older attempt execute the plan, once this is committed. Waits for one that is executing it.
 
     Raises:
-        psycopg.errors.SerializationFailure: it was executed while this transaction ran; a new one can read it.
+        psycopg.errors.LockNotAvailable: it takes its time.
+    """
+    await connection.execute(_SQL["overtake"], _key(request) | {"execution": request.execution, "attempt": attempt})
+
+
+async def claim(connection: Connection, request: ExecuteRequest, *, attempt: int) -> bool:
+    """Insert the plan's ledger row; return False if the plan was executed before, or a newer attempt is at it.
+
+    Raises:
+        psycopg.errors.SerializationFailure: one of them happened while this transaction ran; a new one can tell.
     """
     operations = [{"sql": operation.sql, "params": operation.params} for operation in request.plan.operations]
     row = {
         **_key(request),
+        "execution": request.execution,
         "target": request.target,
         "statements": Jsonb(operations),
         "fingerprint": request.fingerprint,
@@ -45,17 +55,10 @@ async def record(connection: Connection, request: ExecuteRequest, effect: Effect
         await cursor.executemany(_SQL["record_row"], [_key(request) | row for row in _rows(effect)])
 
 
-async def read(connection: Connection, request: ExecuteRequest) -> Execution:
-    """Return what the ledger says about an executed plan.
-
-    Raises:
-        LookupError: it was not executed.
-    """
+async def read(connection: Connection, request: ExecuteRequest) -> Execution | None:
+    """Return what the ledger says about a plan, None if it was not executed."""
     row = await (await connection.execute(_SQL["read"], _key(request))).fetchone()
-    if row is None:
-        msg = f"plan {request.plan_digest} of {request.workflow_id} is not in the ledger"
-        raise LookupError(msg)
-    return Execution.model_validate(row)
+    return None if row is None else Execution.model_validate(row)
 
 
 def _key(request: ExecuteRequest) -> dict[str, Any]:

@@ -1,16 +1,34 @@
 -- begin --
--- One snapshot for plan and measurement. A worker that freezes loses its locks soon, so that another one can go on.
+-- One snapshot for plan and measurement. A worker that freezes loses its session, and with it its locks, as soon as
+-- Temporal hands its work on: the last time-out is that of the heartbeats.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE;
 SET LOCAL statement_timeout = '15s';
 SET LOCAL lock_timeout = '3s';
-SET LOCAL idle_in_transaction_session_timeout = '5s'
+SET LOCAL idle_in_transaction_session_timeout = '2s'
+
+-- overtake --
+-- Let no older attempt execute the plan from now on. Waits for one that is at it.
+INSERT INTO standfast.fence AS f (workflow_id, plan_digest, execution, attempt)
+VALUES (%(workflow_id)s, %(plan_digest)s, %(execution)s, %(attempt)s)
+ON CONFLICT (workflow_id, plan_digest) DO UPDATE SET execution = excluded.execution, attempt = excluded.attempt
+WHERE (f.execution, f.attempt) < (excluded.execution, excluded.attempt)
 
 -- claim --
--- The right to execute a plan. Waits for another transaction with the same claim; returns no row if that committed.
-INSERT INTO standfast.ledger (workflow_id, plan_digest, target, statements, fingerprint, approved_by, attempt)
-VALUES (
-    %(workflow_id)s, %(plan_digest)s, %(target)s, %(statements)s, %(fingerprint)s, %(approved_by)s, %(attempt)s
+-- The right to execute a plan, until the transaction ends: its lock on the fence keeps every other attempt waiting.
+-- Returns no row if a newer attempt has overtaken this one, or if the plan was executed.
+WITH newest AS (
+    INSERT INTO standfast.fence AS f (workflow_id, plan_digest, execution, attempt)
+    VALUES (%(workflow_id)s, %(plan_digest)s, %(execution)s, %(attempt)s)
+    ON CONFLICT (workflow_id, plan_digest) DO UPDATE SET execution = excluded.execution, attempt = excluded.attempt
+    WHERE (f.execution, f.attempt) <= (excluded.execution, excluded.attempt)
+        AND NOT EXISTS (
+            SELECT FROM standfast.ledger WHERE workflow_id = %(workflow_id)s AND plan_digest = %(plan_digest)s
+        )
+    RETURNING attempt
 )
+INSERT INTO standfast.ledger (workflow_id, plan_digest, target, statements, fingerprint, approved_by, attempt)
+SELECT %(workflow_id)s, %(plan_digest)s, %(target)s, %(statements)s, %(fingerprint)s, %(approved_by)s, attempt
+FROM newest
 ON CONFLICT DO NOTHING
 RETURNING attempt
 

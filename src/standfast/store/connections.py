@@ -33,6 +33,8 @@ _PINNED = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
 }
+# The last is the end of a session whose process was frozen in a transaction.
+_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
 _SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
 
 
@@ -188,7 +190,7 @@ class Databases:
             async with await open_connection(url, schemas=schemas, application=f"{self._application} {use}"):
                 message = f"PostgreSQL at {address(url)}: all connections were in use for {_CONNECT_SECONDS} s"
             raise ServiceUnavailable(message) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except _LOST as error:
             raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {_first_line(error)}") from error
 
     async def _pool(self, url: str, use: str, schemas: tuple[str, ...]) -> Pool:
