@@ -41,7 +41,8 @@ async def append(
 ) -> None:
     """Append one row; the same `key` again changes nothing, so that a retried activity records once."""
     async with connection.transaction():
-        # One writer at a time: each row needs the hash of the one before.
+        # One writer at a time: each row needs the hash of the one before. One that freezes must not keep the others.
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '2s'")
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
         known = await connection.execute("SELECT 1 FROM standfast.audit WHERE key = %s", (key,))
         if await known.fetchone() is not None:

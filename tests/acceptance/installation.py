@@ -80,6 +80,10 @@ class Installation:
         status = json.loads((self.home / "services.json").read_text())
         return next((s["pid"] for s in status if s["service"] == service and s["ready"]), None)
 
+    def setting(self, section: str, name: str) -> Any:
+        """Return a setting of the person who runs commands."""
+        return tomllib.loads((self.home / "local.toml").read_text())[section][name]
+
     def url(self, role: str) -> str:
         """Return the URL of a role of the sample shop, from the settings of the process that has it."""
         process = {"writer": "database", "reader": "llm", "rehearser": "core"}[role]

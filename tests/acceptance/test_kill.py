@@ -1,5 +1,6 @@
-"""kill -9 of any one worker process in the middle of a ticket: it ends right, once, with nobody's help."""
+"""kill -9 of a whole worker pool, or a worker that freezes, in the middle of a ticket: it ends right, once, unaided."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from temporalio.client import Client
 
 from tests.acceptance.installation import Installation, until
 
@@ -34,11 +36,36 @@ def row_held(installation: Installation, customer: int) -> Iterator[psycopg.Conn
         yield connection
 
 
-def kill(installation: Installation, worker: str) -> None:
-    """kill -9, and wait until another process is at work in its place."""
-    pid = until(lambda: installation.pid(worker))
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: installation.pid(worker) not in (None, pid))
+def kill(installation: Installation, pool: str) -> None:
+    """kill -9 of all workers of a pool, and wait until others are at work in their place."""
+    until(lambda: all(map(installation.pid, workers(pool))))
+    pids = {worker: installation.pid(worker) or 0 for worker in workers(pool)}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: all(installation.pid(worker) not in (None, pid) for worker, pid in pids.items()))
+
+
+def workers(pool: str) -> tuple[str, str]:
+    return f"worker-{pool}-1", f"worker-{pool}-2"
+
+
+@contextmanager
+def frozen(installation: Installation, ticket: str) -> Iterator[None]:
+    """Freeze the worker that works on the ticket at this moment."""
+    pid = until(lambda: asyncio.run(worker_of(installation, ticket)))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def worker_of(installation: Installation, ticket: str) -> int | None:
+    """Return the process id of the worker that has the ticket's activity in hand."""
+    client = await Client.connect(installation.setting("temporal", "address"))
+    described = await client.get_workflow_handle(ticket).describe()
+    identities = [activity.last_worker_identity for activity in described.raw_description.pending_activities]
+    return next((int(identity.partition("@")[0]) for identity in identities if identity), None)
 
 
 def someone_waits(connection: psycopg.Connection[dict[str, Any]]) -> bool:
@@ -99,30 +126,42 @@ def row(installation: Installation, query: LiteralString, parameter: object) -> 
         return connection.execute(query, [parameter]).fetchone()
 
 
-@pytest.mark.parametrize(("worker", "customer"), [("worker-core", 13), ("worker-llm", 38), ("worker-database", 63)])
-def test_killed_while_the_model_thinks(installation: Installation, worker: str, customer: int) -> None:
+@pytest.mark.parametrize(("pool", "customer"), [("core", 13), ("llm", 38), ("database", 63)])
+def test_killed_while_the_model_thinks(installation: Installation, pool: str, customer: int) -> None:
     with model_held(installation):
         ticket = unlock(installation, customer)
         until(lambda: installation.state(ticket) == "planning")
-        kill(installation, worker)
+        kill(installation, pool)
     assert_unlocked_once(installation, ticket, customer)
 
 
-@pytest.mark.parametrize(("worker", "customer"), [("worker-core", 101)])
-def test_killed_while_it_waits_for_a_person(installation: Installation, worker: str, customer: int) -> None:
+@pytest.mark.parametrize(("pool", "customer"), [("core", 101)])
+def test_killed_while_it_waits_for_a_person(installation: Installation, pool: str, customer: int) -> None:
     ticket = move(installation, customer)
     until(lambda: installation.state(ticket) == "waiting")
-    kill(installation, worker)
+    kill(installation, pool)
     approve(installation, ticket)
     assert_moved_once(installation, ticket, customer)
 
 
-@pytest.mark.parametrize(("worker", "customer"), [("worker-core", 111), ("worker-llm", 112), ("worker-database", 113)])
-def test_killed_in_the_middle_of_the_execution(installation: Installation, worker: str, customer: int) -> None:
+@pytest.mark.parametrize(("pool", "customer"), [("core", 111), ("llm", 112), ("database", 113)])
+def test_killed_in_the_middle_of_the_execution(installation: Installation, pool: str, customer: int) -> None:
     ticket = move(installation, customer)
     until(lambda: installation.state(ticket) == "waiting")
     with row_held(installation, customer) as connection:
         approve(installation, ticket)
         until(lambda: someone_waits(connection))
-        kill(installation, worker)
+        kill(installation, pool)
     assert_moved_once(installation, ticket, customer)
+
+
+def test_frozen_in_the_middle_of_the_execution(installation: Installation) -> None:
+    ticket = move(installation, 114)
+    until(lambda: installation.state(ticket) == "waiting")
+    with row_held(installation, 114) as connection:
+        approve(installation, ticket)
+        until(lambda: someone_waits(connection))
+        with frozen(installation, ticket):
+            connection.rollback()
+            assert_moved_once(installation, ticket, 114)  # by the other worker, while this one can't
+    assert_moved_once(installation, ticket, 114)

@@ -394,7 +394,7 @@ async def test_what_the_ledger_settled_stays_so(bank: Bank) -> None:
 
 async def test_a_worker_that_froze_before_its_commit_can_not_commit_when_it_wakes_up(bank: Bank, wire: Wire) -> None:
     request = await bank.request()
-    async with frozen(bank, wire, request, at=is_commit) as first:
+    async with frozen(bank, wire, request, at=once_claimed(is_commit)) as first:
         second = await bank.execute(request, attempt=2)  # Temporal handed the work on
         first.wake()
         assert await first.task == second
@@ -406,7 +406,7 @@ async def test_a_worker_that_froze_before_its_ticket_ended_changes_nothing_when_
     bank: Bank, wire: Wire
 ) -> None:
     request = await bank.request()
-    async with frozen(bank, wire, request, at=is_claim) as first:
+    async with frozen(bank, wire, request, at=is_begin) as first:
         assert await bank.settle(request) is None
         first.wake()
         with pytest.raises(ApplicationError, match="a newer attempt") as caught:
@@ -419,7 +419,7 @@ async def test_a_worker_that_froze_before_its_rows_moved_leaves_them_to_the_next
     bank: Bank, wire: Wire
 ) -> None:
     request = await bank.request()
-    async with frozen(bank, wire, request, at=is_claim) as first:
+    async with frozen(bank, wire, request, at=is_begin) as first:
         bank.query("UPDATE shop.accounts SET balance = 500 WHERE id = 1 RETURNING id")
         with pytest.raises(ApplicationError) as caught:
             await bank.execute(request, attempt=2)
@@ -523,7 +523,7 @@ async def frozen(
             await awake.wait()
         return Fate.PASS
 
-    wire.watch = after_claim(hold)
+    wire.watch = hold
     task = asyncio.create_task(bank.execute(request, wire.url))
     waiting = asyncio.create_task(reached.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -534,6 +534,10 @@ async def frozen(
         await asyncio.wait({task, waiting})
 
 
+def is_begin(message: bytes) -> bool:
+    return b"REPEATABLE READ, READ WRITE" in message
+
+
 def is_claim(message: bytes) -> bool:
     return b"INSERT INTO standfast.ledger " in message
 
@@ -542,14 +546,24 @@ def is_commit(message: bytes) -> bool:
     return message.startswith(b"Q") and b"COMMIT" in message
 
 
-def after_claim(watch: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Watch from the ledger row on."""
+def once_claimed(matches: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """Match from the ledger row on."""
     claimed = False
 
-    async def decide(message: bytes) -> Fate:
+    def check(message: bytes) -> bool:
         nonlocal claimed
         claimed = claimed or is_claim(message)
-        fate: Fate = await watch(message) if claimed else Fate.PASS
+        return claimed and matches(message)
+
+    return check
+
+
+def after_claim(watch: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Watch from the ledger row on."""
+    claimed = once_claimed(lambda _: True)
+
+    async def decide(message: bytes) -> Fate:
+        fate: Fate = await watch(message) if claimed(message) else Fate.PASS
         return fate
 
     return decide

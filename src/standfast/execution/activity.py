@@ -68,7 +68,7 @@ class Executor:
             try:
                 await ledger.overtake(connection, request, attempt=attempt)
             except (DeadlockDetected, LockNotAvailable) as error:
-                message = f"target {request.target!r}: another attempt is at work: {error.diag.message_primary}"
+                message = f"target {request.target!r}: another attempt is still at work: {error.diag.message_primary}"
                 raise ServiceUnavailable(message) from error
 
     async def _until_known(self, request: ExecuteRequest, point: PointOfNoReturn) -> Execution:
@@ -92,7 +92,7 @@ class Executor:
             self._databases.observer(request.target, Role.WRITER) as observer,
         ):
             try:
-                await ledger.begin(change)
+                await ledger.begin(change, request)
                 async with twin(change, observer):
                     if not await ledger.claim(change, request, attempt=activity.info().attempt):
                         return await self._recorded(change, request)

@@ -10,21 +10,24 @@ from standfast.safety.effect import Effect
 from standfast.steps import ExecuteRequest
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
+from standfast.store.takeover import session_name, take_over
 
 _SQL = statements(__package__, "ledger.sql")
 
 
-async def begin(connection: Connection) -> None:
+async def begin(connection: Connection, request: ExecuteRequest) -> None:
     """Begin the transaction that executes a plan."""
     await connection.execute(_SQL["begin"])
+    await connection.execute(_SQL["bounds"], {"session": session_name(request.workflow_id)})
 
 
 async def overtake(connection: Connection, request: ExecuteRequest, *, attempt: int) -> None:
-    """Let no older attempt execute the plan, once this is committed. Waits for one that is executing it.
+    """Let no older attempt execute the plan, once this is committed. What one has begun is undone.
 
     Raises:
-        psycopg.errors.LockNotAvailable: it takes its time.
+        psycopg.errors.LockNotAvailable: its session doesn't end.
     """
+    await take_over(connection, request.workflow_id)
     await connection.execute(_SQL["overtake"], _key(request) | {"execution": request.execution, "attempt": attempt})
 
 

@@ -1,13 +1,14 @@
 -- begin --
--- One snapshot for plan and measurement. A worker that freezes loses its session, and with it its locks, as soon as
--- Temporal hands its work on: the last time-out is that of the heartbeats.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE;
-SET LOCAL statement_timeout = '15s';
-SET LOCAL lock_timeout = '3s';
-SET LOCAL idle_in_transaction_session_timeout = '2s'
+-- One snapshot for plan and measurement.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE
+
+-- bounds --
+-- How long it may hold others up, and whose it is, so that another attempt can end it.
+SELECT set_config('statement_timeout', '15s', true), set_config('lock_timeout', '3s', true),
+    set_config('application_name', %(session)s, true)
 
 -- overtake --
--- Let no older attempt execute the plan from now on. Waits for one that is at it.
+-- Let no older attempt execute the plan from now on. Waits for the end of one that is at it.
 INSERT INTO standfast.fence AS f (workflow_id, plan_digest, execution, attempt)
 VALUES (%(workflow_id)s, %(plan_digest)s, %(execution)s, %(attempt)s)
 ON CONFLICT (workflow_id, plan_digest) DO UPDATE SET execution = excluded.execution, attempt = excluded.attempt

@@ -34,6 +34,8 @@ _KEY_ID = "local"
 # What a process may know of our environment. All else stays out, since it may hold credentials; only the llm pool gets
 # everything, for a provider's key may have any name.
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
+# A pool of one would wait for its only worker to start again; another one takes over within its heartbeat.
+_WORKERS = 2
 _STOP_GRACE = timedelta(seconds=35)  # longer than any pool takes to finish its activities, see standfast.worker
 
 
@@ -147,13 +149,14 @@ class Stack:
         client = await cluster.connect(self.settings)
         services = [
             self._process(
-                f"worker-{pool}",
+                f"worker-{pool}-{number}",
                 ("worker", "--pool", pool),
-                configuration.pool(self.settings, pool),
+                self._written(pool, configuration.pool(self.settings, pool)),
                 readiness.polls(client, pool),
                 whole_environment=pool is Pool.LLM,
             )
             for pool in Pool
+            for number in range(1, _WORKERS + 1)
         ]
         planner = self.settings.planner
         if (
@@ -162,23 +165,23 @@ class Stack:
             and "local_url" not in self._chosen.planner.model_fields_set
         ):
             ready = readiness.answers(f"{planner.local_url}/models")
-            document = configuration.model_server(self.settings)
-            services.insert(0, self._process("model-server", ("model-server",), document, ready))
+            file = self._written("model-server", configuration.model_server(self.settings))
+            services.insert(0, self._process("model-server", ("model-server",), file, ready))
         ready = readiness.answers(f"{self.dashboard_url}/healthz")
-        services.append(self._process("dashboard", ("dashboard",), configuration.dashboard(self.settings), ready))
+        file = self._written("dashboard", configuration.dashboard(self.settings))
+        services.append(self._process("dashboard", ("dashboard",), file, ready))
         return services
 
     def _process(
         self,
         name: str,
         command: tuple[str, ...],
-        document: Document,
+        file: Path,
         ready: readiness.Ready,
         *,
         whole_environment: bool = False,
     ) -> Service:
-        """Return a process of ours, with a settings file of its own."""
-        file = self._home.write(f"config/{name.removeprefix('worker-')}.toml", configuration.to_toml(document))
+        """Return a process of ours, with a settings file that has what it needs."""
         inherited = {
             variable: value
             for variable, value in os.environ.items()
@@ -193,6 +196,9 @@ class Stack:
             ready=ready,
             stop_grace=_STOP_GRACE,
         )
+
+    def _written(self, name: str, document: Document) -> Path:
+        return self._home.write(f"config/{name}.toml", configuration.to_toml(document))
 
     def _noted(self, event: Event) -> None:
         """Pass the event on, and keep the process ids in the home folder for those who look from outside."""

@@ -15,6 +15,7 @@ from standfast.safety.validation import Circumstances, assess
 from standfast.settings import Settings
 from standfast.steps import ValidateRequest
 from standfast.store.connections import Connection, Databases, Role
+from standfast.store.takeover import session_name, take_over
 
 
 class Validation:
@@ -52,7 +53,11 @@ class Validation:
             playbook_sql=self._playbook_sql,
             solo=self._settings.review.solo,
             expires_in=self._settings.review.expire_after,
+            session=session_name(ticket.workflow_id),
         )
+        if activity.info().attempt > 1:
+            async with self._databases.target(ticket.target, Role.REHEARSER) as connection:
+                await take_over(connection, ticket.workflow_id)
         return await assess(request.plan, circumstances, partial(self._twins, ticket.target))
 
     @asynccontextmanager

@@ -16,9 +16,17 @@ LOCK_TIMEOUT_MS = 1000  # a rehearsal that waits for a lock makes others wait be
 
 
 async def rehearse(
-    plan: Plan, change: Connection, observer: Connection, *, limits: Limits, targets: list[frozenset[str]]
+    plan: Plan,
+    change: Connection,
+    observer: Connection,
+    *,
+    limits: Limits,
+    targets: list[frozenset[str]],
+    session: str | None = None,
 ) -> Effect:
     """Return what the plan would do. The transaction is rolled back, whatever happens.
+
+    `session` is its application name, by which a later attempt finds it, see `standfast.store.takeover`.
 
     The plan runs twice on the same snapshot. New values that differ between the two (of sequences and clocks) will
     differ when it is executed, too; all others have to be the same then.
@@ -30,7 +38,7 @@ async def rehearse(
         ServiceUnavailable: others hold locks on the rows, or changed them meanwhile, or the server is too slow to
             measure the effect in time; try again.
     """
-    bounds = {"statement": str(limits.statement_timeout_ms), "lock": str(LOCK_TIMEOUT_MS)}
+    bounds = {"statement": str(limits.statement_timeout_ms), "lock": str(LOCK_TIMEOUT_MS), "session": session}
     try:
         await change.rollback()
         await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

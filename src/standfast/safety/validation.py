@@ -47,6 +47,8 @@ class Circumstances:
     solo: bool = False
     """True where there is one person only, who can't be a quorum."""
     expires_in: timedelta = timedelta(days=3)
+    session: str | None = None
+    """Application name of the rehearsal's transaction."""
 
 
 @dataclass
@@ -139,7 +141,14 @@ async def _rehearse(
 ) -> Effect:
     targets = [operation.case.named_tables if operation.case else frozenset() for operation in judged]
     try:
-        return await rehearse(plan, change, observer, limits=circumstances.constraints.limits, targets=targets)
+        return await rehearse(
+            plan,
+            change,
+            observer,
+            limits=circumstances.constraints.limits,
+            targets=targets,
+            session=circumstances.session,
+        )
     except OperationRefused as refused:
         message = f"the server refuses it: {refused.message} ({refused.sqlstate})"
         judged[refused.index].block("operation.refused", message, mendable=True)

@@ -31,7 +31,7 @@ _PINNED = {
     "default_transaction_isolation": "read committed",
     "statement_timeout": "15s",
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "60s",
+    "idle_in_transaction_session_timeout": "20s",  # longer than any statement on a second connection takes
 }
 # The last is the end of a session whose process was frozen in a transaction.
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
