@@ -149,7 +149,7 @@ class Step(Generic[Request, Result]):
     start_to_close: timedelta
     """One attempt may take this long."""
     give_up_after: timedelta | None
-    """All attempts together; None if only an answer will do."""
+    """All attempts together; None where their number is limited instead."""
     retry: RetryPolicy = field(default_factory=lambda: _RETRY)
     cancellation: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL
 
@@ -207,5 +207,5 @@ SETTLE: Step[ExecuteRequest, Settled] = Step(
     pool=Pool.DATABASE,
     result=Settled,
     start_to_close=timedelta(seconds=30),
-    give_up_after=None,  # it may have been committed: only the ledger knows, so ask until it answers
+    give_up_after=timedelta(days=7),  # it may have been committed, and only the ledger knows: people get a week
 )

@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
 FAILED = "TicketFailed"
 REFUSED = "DecisionRefused"
 UNRECORDED = "DecisionUnrecorded"
+UNSETTLED = "ExecutionUnsettled"
 
 MAX_PLANS = 20  # all plans of one ticket: its history stays bounded
 MAX_DRIFTS = 10  # rows that move on between rehearsal and execution this often are too busy for the plan
@@ -163,10 +164,21 @@ class TicketWorkflow:
             self._drifts += drifted
             if drifted and self._drifts <= MAX_DRIFTS:
                 return None
-            settled = await _whatever_happens(steps.SETTLE(request, summary="ask the ledger what happened"))
+            settled = await self._settle(request)
             if settled.execution is None:
                 raise
             return settled.execution
+
+    async def _settle(self, request: steps.ExecuteRequest) -> steps.Settled:
+        """Ask the ledger what became of an execution that did not answer."""
+        try:
+            return await _whatever_happens(steps.SETTLE(request, summary="ask the ledger what happened"))
+        except ActivityError as error:
+            message = (
+                f"whether plan {request.plan_digest[:12]} was executed is not known, look for {request.workflow_id} in "
+                f"standfast.ledger of {request.target}; it can't be asked: {_root_message(error)}"
+            )
+            raise ApplicationError(message, type=UNSETTLED, non_retryable=True) from None
 
     # --- decisions -----------------------------------------------------------------------------------------------
 

@@ -36,12 +36,12 @@ def row_held(installation: Installation, customer: int) -> Iterator[psycopg.Conn
         yield connection
 
 
-def kill(installation: Installation, pool: str) -> None:
-    """kill -9 of all workers of a pool, and wait until others are at work in their place."""
+def end(installation: Installation, pool: str, how: signal.Signals = signal.SIGKILL) -> None:
+    """End all workers of a pool, and wait until others are at work in their place."""
     until(lambda: all(map(installation.pid, workers(pool))))
     pids = {worker: installation.pid(worker) or 0 for worker in workers(pool)}
     for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, how)
     until(lambda: all(installation.pid(worker) not in (None, pid) for worker, pid in pids.items()))
 
 
@@ -131,7 +131,7 @@ def test_killed_while_the_model_thinks(installation: Installation, pool: str, cu
     with model_held(installation):
         ticket = unlock(installation, customer)
         until(lambda: installation.state(ticket) == "planning")
-        kill(installation, pool)
+        end(installation, pool)
     assert_unlocked_once(installation, ticket, customer)
 
 
@@ -139,7 +139,7 @@ def test_killed_while_the_model_thinks(installation: Installation, pool: str, cu
 def test_killed_while_it_waits_for_a_person(installation: Installation, pool: str, customer: int) -> None:
     ticket = move(installation, customer)
     until(lambda: installation.state(ticket) == "waiting")
-    kill(installation, pool)
+    end(installation, pool)
     approve(installation, ticket)
     assert_moved_once(installation, ticket, customer)
 
@@ -151,8 +151,18 @@ def test_killed_in_the_middle_of_the_execution(installation: Installation, pool:
     with row_held(installation, customer) as connection:
         approve(installation, ticket)
         until(lambda: someone_waits(connection))
-        kill(installation, pool)
+        end(installation, pool)
     assert_moved_once(installation, ticket, customer)
+
+
+def test_workers_that_are_asked_to_stop_hand_over_without_a_time_out(installation: Installation) -> None:
+    ticket = move(installation, 115)
+    until(lambda: installation.state(ticket) == "waiting")
+    end(installation, "core", signal.SIGTERM)
+    approve(installation, ticket)
+    assert_moved_once(installation, ticket, 115)
+    history = installation.run("--json", "history", ticket).json
+    assert [entry for entry in history if entry["step"] == "recovery"] == []
 
 
 def test_frozen_in_the_middle_of_the_execution(installation: Installation) -> None:

@@ -24,6 +24,7 @@ from standfast.report import Verdict
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import Databases
+from standfast.store.takeover import session_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
@@ -86,6 +87,21 @@ async def test_a_risky_plan_waits_and_changes_nothing_before_it_is_approved(inst
     assert outcome.execution is not None
     assert outcome.execution.approved_by == ("ben@example.com",)
     assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1001") == [(1001,)]
+
+
+async def test_a_worker_that_froze_in_a_rehearsal_does_not_keep_its_ticket_waiting(installation: Installation) -> None:
+    rehearser = installation.settings.target("shop").rehearser
+    assert rehearser is not None
+    with psycopg.connect(rehearser.get_secret_value()) as frozen:
+        name = session_name("ticket/shop/T-frozen")
+        frozen.execute("SELECT set_config('application_name', %s, true)", [name])
+        frozen.execute("UPDATE shop.orders SET status = 'please' WHERE id = 1040")
+        workflow_id = await installation.submit(set_status(1040), **about(1040), id="T-frozen")
+        outcome = await installation.client.wait(workflow_id)
+        assert outcome.state is State.DONE
+        with pytest.raises(psycopg.OperationalError):
+            frozen.commit()
+    assert len(installation.ledger(workflow_id)) == 1
 
 
 async def test_a_forbidden_plan_is_blocked(installation: Installation) -> None:
@@ -380,17 +396,18 @@ async def test_unknown_tickets_and_targets_are_named(installation: Installation)
         await installation.submit({"operations": []}, target="crm")
 
 
-async def test_a_ticket_nobody_decides_on_expires(postgres: str, home: Path) -> None:
-    # A server of its own: workers of the other installation would take the work.
+@pytest_asyncio.fixture
+async def own_temporal(home: Path) -> AsyncIterator[str]:
+    """Address of another Temporal server: workers of the other installation would take the work."""
     server = TemporalServer(home / "temporal", port=free_port(), ui_port=free_port())
     async with Supervisor(home / "logs", lambda _: None) as supervisor:
         await supervisor.start(server.service())
-        await assert_it_expires(postgres, server.address)
+        yield server.address
 
 
-async def assert_it_expires(postgres: str, temporal: str) -> None:
+async def test_a_ticket_nobody_decides_on_expires(postgres: str, own_temporal: str) -> None:
     settings, owner = await prepare(
-        postgres, temporal, f"t{uuid4().hex[:8]}", review={"expire_after": timedelta(seconds=1)}
+        postgres, own_temporal, f"t{uuid4().hex[:8]}", review={"expire_after": timedelta(seconds=1)}
     )
     async with Standfast.connect(settings) as client:
         elsewhere = Installation(settings, client, owner)
@@ -399,6 +416,23 @@ async def assert_it_expires(postgres: str, temporal: str) -> None:
             outcome = await client.wait(workflow_id)
     assert outcome.state is State.EXPIRED
     assert elsewhere.query("SELECT count(*) FROM shop.refunds") == [(0,)]
+
+
+async def test_an_execution_that_nobody_can_tell_about_ends_in_words(postgres: str, own_temporal: str) -> None:
+    settings, owner = await prepare(postgres, own_temporal, f"t{uuid4().hex[:8]}")
+    without_writer = {"shop": settings.target("shop").model_copy(update={"writer": None})}
+    async with (
+        Standfast.connect(settings) as client,
+        serving(settings, Pool.CORE, Pool.LLM),
+        serving(settings.model_copy(update={"targets": without_writer}), Pool.DATABASE),
+    ):
+        elsewhere = Installation(settings, client, owner)
+        await elsewhere.constrain(CONSTRAINTS)
+        workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
+        outcome = await client.wait(workflow_id)
+    assert outcome.state is State.FAILED
+    assert f"look for {workflow_id} in standfast.ledger of shop" in outcome.reason
+    assert "this process has no writer URL for target 'shop'" in outcome.reason
 
 
 async def test_the_timeline_tells_the_six_steps(installation: Installation) -> None:

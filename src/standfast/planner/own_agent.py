@@ -28,7 +28,7 @@ CALL: Step[Context, Plan] = Step(
     pool=Pool.LLM,
     result=Plan,
     start_to_close=OWN_FUNCTION,
-    give_up_after=None,  # the number of attempts is limited instead
+    give_up_after=None,  # each attempt may cost money: their number is limited instead
     retry=OWN_FUNCTION_RETRY,
 )
 _EXPECTED = "expected a pydantic-ai Agent, or `async def plan(context: Context) -> Plan`"
