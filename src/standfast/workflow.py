@@ -10,6 +10,9 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    # By their full names first: a module that only `from` finds would be loaded again for every run of the workflow.
+    import standfast.steps
+    import standfast.visibility  # noqa: F401
     from standfast import steps, visibility
     from standfast.context import Context
     from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal, same_person
