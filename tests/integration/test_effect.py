@@ -230,6 +230,32 @@ async def test_rows_beyond_the_limit_are_counted_and_said_to_be_missing(shop: st
     assert (len(operation.rows), operation.truncated, counts(effect)) == (3, True, {"shop.items": (0, 0, 20)})
 
 
+async def test_rows_that_others_only_refer_to_are_not_looked_at(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("standfast.safety.effect.MAX_ROWS", 4)  # fewer than there are customers with orders
+    effect = await effect_of(shop, plan("UPDATE customers SET name = 'x' WHERE id = 1"))
+    assert counts(effect)["shop.customers"] == (0, 1, 0)
+    assert effect.operations[0].unmeasured == ()
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE customers SET name = 'x' WHERE id < 3", (0, 2, 0)),  # one of them is locked by somebody else
+        ("WITH a AS (SELECT cheer(1)), b AS (SELECT cheer(1)) SELECT * FROM a, b", (0, 1, 0)),  # the same row twice
+    ],
+)
+async def test_rows_are_found_where_recent_marks_do_not_tell(
+    shop: str, statement: str, expected: tuple[int, int, int]
+) -> None:
+    with psycopg.connect(shop) as other:
+        other.execute("SELECT FROM shop.customers WHERE id = 1 FOR KEY SHARE")
+        effect = await effect_of(shop, plan(statement))
+    assert counts(effect)["shop.customers"] == expected
+    assert [row.key["id"] for row in effect.operations[0].rows if row.table == "shop.customers"] == [1, 2][
+        : expected[1]
+    ]
+
+
 async def test_a_table_without_a_key_is_counted_only(shop: str) -> None:
     effect = await effect_of(shop, plan("DELETE FROM keyless WHERE what = 'a'"))
     assert (effect.operations[0].unmeasured, effect.operations[0].truncated) == (("shop.keyless",), True)

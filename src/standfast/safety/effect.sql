@@ -28,6 +28,12 @@ JOIN pg_class r ON r.oid = coalesce(pg_partition_root(c.oid), c.oid)
 JOIN pg_namespace rn ON rn.oid = r.relnamespace
 WHERE c.oid = ANY(%(relids)s::oid[])
 
+-- outdated_lately --
+-- As the observer: rows that a transaction newer than the snapshot has marked as outdated or locked.
+SELECT ctid::text AS ctid, to_jsonb(t)::text AS image FROM ONLY {table} t
+WHERE xmax <> '0'::xid
+  AND (xmax::text::bigint - %(next_xid)s %% 4294967296 + 4294967296) %% 4294967296 < 2147483648 LIMIT {limit}
+
 -- outdated --
 -- As the observer: rows that some transaction has marked as outdated or locked.
 SELECT ctid::text AS ctid, to_jsonb(t)::text AS image FROM ONLY {table} t WHERE xmax <> '0'::xid LIMIT {limit}
