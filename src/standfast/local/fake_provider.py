@@ -1,4 +1,4 @@
-"""A model provider that answers by script, in OpenAI's formats, over real HTTP. For tests; production never imports it.
+"""A model provider that answers by script, in OpenAI's formats, over real HTTP. For tests and `standfast chaos`.
 
     with FakeProvider({"SUP-7": [Calls("describe_table", table="orders"), Answers(Plan(...))]}) as provider:
         ...  # OPENAI_BASE_URL=provider.url, model openai:any
@@ -8,11 +8,15 @@ The n-th request whose text contains a key gets the key's n-th answer; the last 
 spoken, `/responses` (pydantic-ai's `openai:`) and `/chat/completions` (`openai-chat:`, `ollama:` and most others).
 """
 
+import hashlib
+import itertools
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -65,9 +69,29 @@ class Waits:
     then: "Answer"
 
 
-Answer = Calls | Answers | Says | Raw | Cut | Waits
+@dataclass(frozen=True)
+class Thinks:
+    """The provider answers after this many seconds."""
+
+    seconds: float
+    then: "Answer"
+
+
+Answer = Calls | Answers | Says | Raw | Cut | Waits | Thinks
 Turn = Answer | Sequence[Calls]
 """One answer of the model; a sequence of calls is made in parallel."""
+
+
+@dataclass(kw_only=True)
+class Exchange:
+    """One request, and what became of it."""
+
+    at: datetime
+    """When it had arrived."""
+    digest: str
+    """SHA-256 of its body: the same for every attempt of the same call."""
+    answer_id: str | None = None
+    """Id of the model's answer, unique; None unless all of it was sent, which is when a provider charges for it."""
 
 
 class FakeProvider:
@@ -80,9 +104,12 @@ class FakeProvider:
         """How many requests came for each key of the script."""
         self.requests: list[dict[str, Any]] = []
         """The body of every request, oldest first."""
+        self.exchanges: list[Exchange] = []
+        """Every request with its fate, oldest first."""
         self.url = ""
         """The base URL, as OPENAI_BASE_URL takes it."""
         self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"provider": self})
@@ -99,6 +126,16 @@ class FakeProvider:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def received(self, text: str) -> Exchange:
+        """Note a request, and return the note."""
+        exchange = Exchange(at=datetime.now(UTC), digest=hashlib.sha256(text.encode()).hexdigest())
+        self.exchanges.append(exchange)
+        return exchange
+
+    def new_id(self) -> str:
+        """Return an id for an answer."""
+        return f"fake-{next(self._numbers)}"
 
     def next_turn(self, text: str, request: dict[str, Any]) -> Turn:
         """Return the answer to a request with this text."""
@@ -118,11 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        exchange = self.provider.received(text)
         request = json.loads(text)
         turn = self.provider.next_turn(text, request)
-        while isinstance(turn, Waits):
-            turn.asked.set()
-            turn.until.wait()
+        while isinstance(turn, Waits | Thinks):
+            _wait(turn)
             turn = turn.then
         match turn:
             case Raw():
@@ -131,13 +168,20 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, '{"id": "', {"Content-Length": "1000"})
                 self.close_connection = True
             case Says():
-                self._send(200, json.dumps(_message(self.path, request, turn.text, ())))
+                self._answer(exchange, request, turn.text)
             case Calls() | Answers():
-                self._send(200, json.dumps(_message(self.path, request, None, [_call(turn, request)])))
+                self._answer(exchange, request, None, _call(turn, request))
             case _:
-                self._send(200, json.dumps(_message(self.path, request, None, [_call(c, request) for c in turn])))
+                self._answer(exchange, request, None, *(_call(call, request) for call in turn))
 
-    def _send(self, status: int, body: str, headers: Mapping[str, str] | None = None) -> None:
+    def _answer(self, exchange: Exchange, request: dict[str, Any], text: str | None, *calls: "Call") -> None:
+        message = _message(self.path, request, text, calls)
+        answer_id = self.provider.new_id()
+        if self._send(200, json.dumps(message | {"id": answer_id})):
+            exchange.answer_id = answer_id
+
+    def _send(self, status: int, body: str, headers: Mapping[str, str] | None = None) -> bool:
+        """Return whether all of it was sent."""
         content = body.encode()
         try:
             self.send_response(status)
@@ -151,9 +195,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the worker was killed while it waited
+            return False
+        return True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Say nothing."""
+
+
+def _wait(turn: Waits | Thinks) -> None:
+    if isinstance(turn, Thinks):
+        time.sleep(turn.seconds)
+    else:
+        turn.asked.set()
+        turn.until.wait()
 
 
 Call = tuple[str, str]
@@ -177,7 +231,7 @@ def _message(path: str, request: dict[str, Any], text: str | None, calls: Sequen
     number = len(request.get("messages") or request.get("input") or ())
     named = [(f"call_{number}_{index}", name, arguments) for index, (name, arguments) in enumerate(calls)]
     shape = _responses if path.endswith("/responses") else _chat
-    return {"id": f"fake-{number}", "model": request["model"], **shape(text, named)}
+    return {"model": request["model"], **shape(text, named)}
 
 
 def _chat(text: str | None, calls: Sequence[tuple[str, str, str]]) -> dict[str, Any]:

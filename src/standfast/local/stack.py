@@ -50,10 +50,18 @@ class Stack:
         ServiceUnavailable: a service can't come up; the message has the last lines of its log.
     """
 
-    def __init__(self, settings: Settings, *, home: Path, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        home: Path,
+        on_event: Callable[[Event], None],
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self._chosen = settings
         self._home = Home(home)
         self._on_event = on_event
+        self._environment = environment
         self._supervisor = Supervisor(self._home.folder / "logs", self._noted)
         self._resources = AsyncExitStack()
         self.settings = settings
@@ -184,7 +192,7 @@ class Stack:
         """Return a process of ours, with a settings file that has what it needs."""
         inherited = {
             variable: value
-            for variable, value in os.environ.items()
+            for variable, value in self._environment.items()
             if (whole_environment and not variable.startswith("STANDFAST_")) or variable in _INHERITED
         }
         return Service(
