@@ -1,6 +1,6 @@
 """The audit chain: an append-only record in the control database, each row hashed together with the one before."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -58,3 +58,22 @@ async def append(
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             (key, at, kind, workflow_id, actor, Jsonb(dict(content)), previous, new),
         )
+
+
+async def verify(connection: Connection) -> list[str]:
+    """Recompute the whole chain, and return what is wrong with it: nothing if it is as it was written."""
+    cursor = await connection.execute("SELECT * FROM standfast.audit ORDER BY sequence")
+    return list(breaks(await cursor.fetchall()))
+
+
+def breaks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a sentence for each row whose content is not what was hashed, or that does not follow on the one before."""
+    previous = GENESIS
+    for row in rows:
+        named = f"row {row['sequence']} ({row['kind']} of {row['workflow_id']})"
+        if row["previous_hash"] != previous:
+            yield f"{named} does not follow on the row before it; one was removed, added or moved"
+        fields = {name: row[name] for name in ("key", "at", "kind", "workflow_id", "actor", "content")}
+        if row["hash"] != row_hash(**fields, previous=row["previous_hash"]):
+            yield f"{named} was changed after it was written"
+        previous = row["hash"]

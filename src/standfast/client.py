@@ -28,6 +28,7 @@ from standfast.documents import read_json_documents, validate
 from standfast.domain import Record
 from standfast.errors import (
     DecisionRefused,
+    DecisionUnrecorded,
     InvalidInput,
     NotPermitted,
     ServiceUnavailable,
@@ -244,10 +245,39 @@ class Standfast:
 
         Raises:
             DecisionRefused: it changed nothing; `reason` says why.
+            DecisionUnrecorded: it could not be put on record, so it does not count; take it again.
             InvalidInput: a field is too long, or holds what no database can.
             NotPermitted: this process has no signing key.
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        decision = self.signed(
+            workflow_id,
+            verdict=verdict,
+            by=by,
+            mode=mode,
+            plan_digest=plan_digest,
+            fingerprint=fingerprint,
+            comment=comment,
+        )
+        return await self.deliver(workflow_id, decision)
+
+    def signed(
+        self,
+        workflow_id: str,
+        *,
+        verdict: DecisionVerdict,
+        by: str,
+        mode: Mode,
+        plan_digest: str,
+        fingerprint: str,
+        comment: str = "",
+    ) -> Decision:
+        """Return a signed decision; the caller vouches for `by`.
+
+        Raises:
+            InvalidInput: a field is too long, or holds what no database can.
+            NotPermitted: this process has no signing key.
         """
         review = self._settings.review
         if review.signing_key is None:
@@ -259,13 +289,19 @@ class Standfast:
             "by": by,
             "comment": comment,
         }
-        decision = sign(
+        return sign(
             validate(Decision, said, source="the decision", line=1, text=""),
             workflow_id=workflow_id,
             mode=mode,
             key_id=review.signing_key_id,
             private_key=review.signing_key.get_secret_value(),
         )
+
+    async def deliver(self, workflow_id: str, decision: Decision) -> DecisionRecord:
+        """Deliver a signed decision. One whose answer was lost may be delivered again: it counts once.
+
+        Raises: as `decide` does.
+        """
         with self._translated(workflow_id):
             return await self._handle(workflow_id).execute_update(
                 TicketWorkflow.decide,
@@ -392,7 +428,7 @@ def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:
     if isinstance(cause, ApplicationError) and cause.type == REFUSED:
         return DecisionRefused(cause.message, reason=str(cause.details[0]))
     if isinstance(cause, ApplicationError) and cause.type == UNRECORDED:
-        return ServiceUnavailable(cause.message)
+        return DecisionUnrecorded(cause.message)
     return DecisionRefused(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
 
 

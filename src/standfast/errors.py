@@ -8,6 +8,7 @@ StandfastError                     has a stable `code`, and the exit code of the
 ├── DecisionRefused                   the decision changed nothing: 2 stale, 4 unsigned or not yours to take, 1 too late
 ├── NotPermitted                   4  a credential this process needs was not given to it
 └── ServiceUnavailable             3  Temporal, PostgreSQL or a model can't be reached
+    └── DecisionUnrecorded         3  a decision that could not be put on record, so it does not count
 """
 
 
@@ -77,3 +78,9 @@ class ServiceUnavailable(StandfastError):  # noqa: N818
 
     code = "service-unavailable"
     exit_code = 3
+
+
+class DecisionUnrecorded(ServiceUnavailable):
+    """A decision that could not be put on record, so it does not count. Delivered again it ends the same."""
+
+    code = "decision-unrecorded"

@@ -30,6 +30,7 @@ class _Command(NamedTuple):
 _COMMANDS: Mapping[str, _Command] = {
     "up": _Command("services", "Run everything on this machine: services, workers, dashboard."),
     "demo": _Command("demo", "Run everything and submit the sample tickets."),
+    "chaos": _Command("chaos", "Prove durability: faults on purpose in a set-up of its own."),
     "submit": _Command("tickets", "Submit tickets from a file of JSON or JSON lines."),
     "list": _Command("tickets", "List tickets, newest first."),
     "show": _Command("tickets", "Show one ticket whole."),
