@@ -33,10 +33,10 @@ _COLUMNS = [
     "tickets",
     "median s",
     "max s",
-    "lasted at most s",
-    "after that: median s",
-    "max s",
-    "pool idle at most s",
+    "lasted",
+    "since then: median",
+    "max",
+    "pool idle",
     "the slowest waited for",
 ]
 

@@ -75,10 +75,10 @@ class Line:
     """How many were affected, counted per fault."""
     median: float | None
     max: float | None
-    median_since_end: float | None
-    max_since_end: float | None
     max_lasted: float
     """The longest of the faults themselves: absence, freeze or misbehaviour."""
+    median_since_end: float | None
+    max_since_end: float | None
     max_gap: float | None
     dominated_by: str
     """What the slowest piece of work was waiting for."""
@@ -133,9 +133,9 @@ def _line(name: str, disturbances: Sequence[Disturbance]) -> Line:
         tickets=sum(len({recovery.ticket for recovery in one.recoveries}) for one in disturbances),
         median=median(seconds) if seconds else None,
         max=max(seconds, default=None),
+        max_lasted=max(one.injected.seconds for one in disturbances),
         median_since_end=median(since_end) if since_end else None,
         max_since_end=max(since_end, default=None),
-        max_lasted=max(one.injected.seconds for one in disturbances),
         max_gap=max(gaps, default=None),
         dominated_by=max(recoveries, key=lambda recovery: recovery.seconds).cause if recoveries else "",
     )
