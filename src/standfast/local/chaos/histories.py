@@ -1,6 +1,6 @@
 """What histories tell: which work was done when, by which process, at which attempt."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,6 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+
+from standfast.workflow import UNRECORDED
 
 
 class End(StrEnum):
@@ -67,6 +69,8 @@ class History:
     """Workflow ids of its children."""
     updates: frozenset[str] = field(default_factory=frozenset)
     """Ids of the updates that it accepted: of a decision that is its own id."""
+    answered: frozenset[str] = field(default_factory=frozenset)
+    """Those of them that were answered otherwise than that they can't be put on record."""
 
     @property
     def ticket(self) -> str:
@@ -102,6 +106,7 @@ class _Reader:
         self._tasks: dict[int, TaskRun] = {}
         self._children: list[str] = []
         self._updates: set[str] = set()
+        self._answered: set[str] = set()
 
     def history(self) -> History:
         return History(
@@ -110,6 +115,7 @@ class _Reader:
             tasks=tuple(self._tasks.values()),
             children=tuple(self._children),
             updates=frozenset(self._updates),
+            answered=frozenset(self._answered),
         )
 
     def read(self, event: HistoryEvent) -> None:
@@ -133,6 +139,10 @@ class _Reader:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
                 accepted = event.workflow_execution_update_accepted_event_attributes
                 self._updates.add(accepted.protocol_instance_id)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
+                completed = event.workflow_execution_update_completed_event_attributes
+                if completed.outcome.failure.application_failure_info.type != UNRECORDED:
+                    self._answered.add(completed.meta.update_id)
 
     def _activity(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes
@@ -174,11 +184,3 @@ def _timed_out(failure: Failure) -> bool:
 def _time(event: HistoryEvent) -> datetime:
     stamp: Timestamp = event.event_time
     return stamp.ToDatetime(tzinfo=UTC)
-
-
-def by_ticket(histories: Iterable[History]) -> dict[str, Sequence[History]]:
-    """Return the histories of each ticket: its own and its planners'."""
-    grouped: dict[str, list[History]] = {}
-    for history in histories:
-        grouped.setdefault(history.ticket, []).append(history)
-    return dict(grouped)

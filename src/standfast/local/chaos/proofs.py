@@ -203,17 +203,25 @@ def every_history_replays(evidence: Evidence) -> Proof:
 
 
 def every_decision_is_on_record(evidence: Evidence) -> Proof:
-    """The audit chain is whole, and every decision in it reached its ticket's workflow."""
+    """The audit chain is whole, and holds the decisions that reached a ticket's workflow and no others."""
     updates = {history.workflow_id: history.updates for history in evidence.histories}
     unknown = [d for d in evidence.decisions if d.decision_id not in updates.get(d.workflow_id, frozenset())]
+    known = {(decision.workflow_id, decision.decision_id) for decision in evidence.decisions}
+    missing = [
+        (h.workflow_id, one) for h in evidence.histories for one in h.answered if (h.workflow_id, one) not in known
+    ]
     return Proof(
-        claim="the audit chain is whole, and every decision in it is in its ticket's history",
+        claim="the audit chain is whole, and has the decisions of the tickets' histories and no others",
         counts={"decisions": len(evidence.decisions), "updates": sum(map(len, updates.values()))},
         violations=(
             *(Violation(where="audit chain", expected="a whole chain", found=what) for what in evidence.audit_breaks),
             *(
                 Violation(where=d.workflow_id, expected=f"an update {d.decision_id}", found="none in the history")
                 for d in unknown
+            ),
+            *(
+                Violation(where=where, expected=f"decision {one} in the audit chain", found="none there")
+                for where, one in missing
             ),
         ),
     )

@@ -108,12 +108,25 @@ def measure(injected: Sequence[Injected], histories: Iterable[History], hits: Se
     works = [work for history in histories for work in _works(history)]
     found = []
     for number, fault in enumerate(injected):
-        until = injected[number + 1].at if number + 1 < len(injected) else None
-        near = [work for work in works if work.ended > fault.at and (until is None or work.came_up < until)]
+        later = injected[number + 1 :]
+        near = [
+            work
+            for work in works
+            if work.ended > fault.at
+            and not (later and work.came_up >= later[0].at)
+            and not (work.lost and any(_could_lose(one, work) for one in later))
+        ]
         found.append(
             Disturbance(injected=fault, recoveries=tuple(_recoveries(fault, near, hits)), gap=_gap(fault, near))
         )
     return found
+
+
+def _could_lose(fault: Injected, work: _Work) -> bool:
+    """Tell whether an attempt may have been lost by this fault; of several it is the last one's doing."""
+    if isinstance(fault.fault, ModelFault) or fault.at >= work.through:
+        return False
+    return fault.fault.pool is work.pool or fault.fault.service == "temporal"
 
 
 def table(disturbances: Sequence[Disturbance]) -> list[Line]:
