@@ -5,7 +5,7 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -123,11 +123,12 @@ def _picture(one: "ChaosRun") -> Group:
     if one.crowd is None:
         return Group(*lines)
     faults = Counter(injected.fault.name for injected in one.injected)
-    going = ", ".join(f"{p.ticket.id} ({p.ticket.kind})" for p in one.crowd.going)
+    now = datetime.now(UTC)
+    going = [[p.ticket.id, p.ticket.kind, _short((now - p.submitted_at).total_seconds())] for p in one.crowd.going]
     ends = [[kind, end, number] for (kind, end), number in sorted(one.crowd.ended.items())]
     return Group(
         *lines,
-        Text(f"going: {going}"),
+        text_table(["ticket", "kind", "for s"], going),
         text_table(["kind of ticket", "end", "tickets"], ends),
         text_table(["fault", "times"], [[name, times] for name, times in sorted(faults.items())]),
     )

@@ -36,7 +36,7 @@ class Cause(StrEnum):
     WAKING = "the frozen process itself"
     ABSENCE = "the service's absence"
     RETRY = "the service's absence, then a retry"
-    ANSWER = "retries, as the provider asked for, and the answer itself"
+    ANSWER = "retries and the answer itself"
 
 
 @dataclass(frozen=True, kw_only=True)
