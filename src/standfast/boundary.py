@@ -11,7 +11,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from standfast.errors import ServiceUnavailable, StandfastError
 
-_MAX_ATTEMPTS = 5  # an error that nobody foresaw is a bug as a rule: it does not heal by trying for ever
+_MAX_FAILURES = 5  # an error that nobody foresaw is a bug as a rule: it does not heal by trying for ever
 
 logger = logging.getLogger("standfast.worker")
 
@@ -26,7 +26,8 @@ class Boundary(Interceptor):
 
 class _ActivityBoundary(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - temporalio's name
-        beating = asyncio.create_task(_heartbeats())
+        failures = _earlier_failures()
+        beating = asyncio.create_task(_heartbeats(failures))
         try:
             return await self.next.execute_activity(input)
         except FailureError:
@@ -39,7 +40,8 @@ class _ActivityBoundary(ActivityInboundInterceptor):
             info = activity.info()
             logger.exception("activity %s failed, attempt %d", info.activity_type, info.attempt)
             bounded = info.retry_policy is not None and info.retry_policy.maximum_attempts > 0
-            if bounded or info.attempt < _MAX_ATTEMPTS:
+            if bounded or failures + 1 < _MAX_FAILURES:
+                activity.heartbeat(failures + 1)
                 raise
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
         finally:
@@ -48,11 +50,20 @@ class _ActivityBoundary(ActivityInboundInterceptor):
                 await beating
 
 
-async def _heartbeats() -> None:
-    """Heartbeat from a task of its own: a blocked event loop misses them, and the server hands the work on."""
+def _earlier_failures() -> int:
+    """Return how often this activity failed unforeseen. Attempts that an outage or a dead worker ended don't count."""
+    details = activity.info().heartbeat_details
+    return int(details[0]) if details else 0
+
+
+async def _heartbeats(failures: int) -> None:
+    """Heartbeat from a task of its own: a blocked event loop misses them, and the server hands the work on.
+
+    Each carries the number of failures, since the last heartbeat is all that the next attempt gets to know.
+    """
     timeout = activity.info().heartbeat_timeout
     if timeout is None:
         return
     while True:
-        activity.heartbeat()
+        activity.heartbeat(failures)
         await asyncio.sleep(timeout.total_seconds() / 5)
