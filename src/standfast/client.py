@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 from urllib.parse import quote
 
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -40,6 +41,9 @@ from standfast.outcome import Outcome, State
 from standfast.report import Verdict
 from standfast.settings import Settings
 from standfast.signing import sign
+from standfast.spending import spending
+from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.store.connections import Databases
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry, timeline
 from standfast.view import TicketView
@@ -47,6 +51,7 @@ from standfast.visibility import TicketRow
 from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow
 
 _DIGEST = "ticket_digest"
+_AT_ONCE = 8  # histories fetched together
 _ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 
@@ -141,9 +146,15 @@ class Standfast:
             return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=_ANSWER)
 
     async def tickets(
-        self, states: Sequence[State] = (), targets: Sequence[str] = (), limit: int = 200
+        self,
+        states: Sequence[State] = (),
+        targets: Sequence[str] = (),
+        limit: int = 200,
+        since: datetime | None = None,
     ) -> list[TicketRow]:
         """Return tickets, newest first, from Temporal's visibility store, which lags a little behind.
+
+        With `since`, only those that were submitted later.
 
         Raises:
             UnknownTarget: the settings don't name one of the targets.
@@ -156,6 +167,8 @@ class Standfast:
             query += f" AND {_one_of(visibility.TARGET.name, targets)}"
         if states:
             query += f" AND ({' OR '.join(_in_states(states))})"
+        if since:
+            query += f' AND StartTime > "{since.astimezone(UTC).isoformat()}"'
         with self._translated("list"):
             rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
         return sorted(rows, key=lambda row: row.started_at, reverse=True)
@@ -219,16 +232,45 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
+        histories = await self._histories(workflow_id)
         entries: list[TimelineEntry] = []
-        pending = [workflow_id]
-        while pending:
-            current = pending.pop()
+        for current, events in histories.items():
             with self._translated(current):
-                history = await self._handle(current).fetch_history()
-            part = await timeline(current, history.events, self._temporal.data_converter)
-            pending += [entry.detail["planner_workflow"] for entry in part if "planner_workflow" in entry.detail]
-            entries += part
+                failing = (await self._handle(current).describe()).raw_description.pending_activities
+            entries += await timeline(current, events, self._temporal.data_converter, failing)
         return sorted(entries, key=lambda entry: entry.at)
+
+    async def _histories(self, workflow_id: str) -> dict[str, Sequence[HistoryEvent]]:
+        """Return the histories of a ticket's workflow and of its planner workflows, by workflow id."""
+        with self._translated(workflow_id):
+            own = (await self._handle(workflow_id).fetch_history()).events
+        histories: dict[str, Sequence[HistoryEvent]] = {workflow_id: own}
+        for planner in planner_workflows(own):
+            with suppress(UnknownTicket), self._translated(planner):  # it ended long ago, and Temporal has removed it
+                histories[planner] = (await self._handle(planner).fetch_history()).events
+        return histories
+
+    async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
+        """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.
+
+        Raises:
+            UnknownTarget: the settings don't name one of the targets.
+            NotPermitted: this process has no URL of the control database, which knows what model calls cost.
+            ServiceUnavailable: Temporal or the control database can't be reached.
+        """
+        rows = await self.tickets(targets=targets, since=since, limit=limit)
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(row: TicketRow) -> TicketFacts | None:
+            async with slots:
+                with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it meanwhile
+                    return facts(row, await self._histories(row.workflow_id))
+            return None
+
+        tickets = [ticket for ticket in await asyncio.gather(*map(read, rows)) if ticket is not None]
+        async with Databases(self._settings, application="standfast stats") as databases:
+            models = await spending(databases, [planner for ticket in tickets for planner in ticket.planner_workflows])
+        return summarized(tickets, models)
 
     async def decide(
         self,

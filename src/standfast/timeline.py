@@ -1,21 +1,20 @@
 """The timeline of a ticket, read from the histories of its workflow and its planner workflows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import Field
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.converter import DataConverter
 
 from standfast.domain import Record
+from standfast.recoveries import Recovery, recoveries, step_of, time_of
 
-_STEPS = {"gather": "context", "validate": "validation", "review": "decision", "execute": "execution"}
 _PLAIN: dict[int, tuple[str, str]] = {
     EventType.EVENT_TYPE_TIMER_FIRED: ("timer", "deadline passed"),
-    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT: ("recovery", "a worker went away; the workflow goes on with another"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: ("decision", "cancellation requested"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: ("end", "ended"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: ("end", "failed"),
@@ -38,16 +37,34 @@ class TimelineEntry(Record):
     workflow_id: str
 
 
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
+async def timeline(
+    workflow_id: str,
+    events: Sequence[HistoryEvent],
+    converter: DataConverter,
+    pending: Iterable[PendingActivityInfo] = (),
+) -> list[TimelineEntry]:
+    """Return the entries of one workflow's history, oldest first. Events that only carry the engine are left out.
 
-
-async def timeline(workflow_id: str, events: Iterable[HistoryEvent], converter: DataConverter) -> list[TimelineEntry]:
-    """Return the entries of one workflow's history, oldest first. Events that only carry the engine are left out."""
+    With `pending`, from the workflow's description, also what fails just now and is tried again.
+    """
     reader = _Reader(workflow_id, converter)
     for event in events:
         await reader.read(event)
-    return reader.entries
+    entries = reader.entries + [_recovered(found) for found in recoveries(workflow_id, events, pending)]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _recovered(recovery: Recovery) -> TimelineEntry:
+    """Return the recovery as an entry: at the time the work went on, or now."""
+    known = {"seconds": recovery.seconds, "failed": recovery.failed, "failure": recovery.failure}
+    return TimelineEntry(
+        at=recovery.resumed_at or datetime.now(UTC),
+        step="recovery",
+        what=recovery.sentence,
+        attempt=recovery.attempt,
+        detail={name: value for name, value in known.items() if value is not None} | {"of": recovery.step},
+        workflow_id=recovery.workflow_id,
+    )
 
 
 class _Reader:
@@ -57,7 +74,7 @@ class _Reader:
         self._converter = converter
         self._is_planner = False
         self._scheduled: dict[int, tuple[str, str, datetime]] = {}
-        self._started: dict[int, tuple[int, str]] = {}
+        self._attempts: dict[int, int] = {}
         self._readers: dict[int, Callable[[HistoryEvent], None]] = {
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: self._workflow_started,
             EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED: self._activity_started,
@@ -85,7 +102,7 @@ class _Reader:
     def _add(self, event: HistoryEvent, step: str, what: str, attempt: int | None = None, **detail: Any) -> None:
         self.entries.append(
             TimelineEntry(
-                at=_time(event.event_time),
+                at=time_of(event.event_time),
                 step=step,
                 what=what,
                 attempt=attempt,
@@ -115,11 +132,11 @@ class _Reader:
         summary = name
         if event.user_metadata.HasField("summary"):
             summary = str((await self._converter.decode([event.user_metadata.summary], [str]))[0])
-        self._scheduled[event.event_id] = (_step(name), summary, _time(event.event_time))
+        self._scheduled[event.event_id] = (step_of(name), summary, time_of(event.event_time))
 
     def _activity_started(self, event: HistoryEvent) -> None:
         started = event.activity_task_started_event_attributes
-        self._started[started.scheduled_event_id] = (started.attempt, started.last_failure.message)
+        self._attempts[started.scheduled_event_id] = started.attempt
 
     def _activity_completed(self, event: HistoryEvent) -> None:
         self._activity_ended(event, event.activity_task_completed_event_attributes.scheduled_event_id)
@@ -138,12 +155,6 @@ class _Reader:
 
     def _activity_ended(self, event: HistoryEvent, scheduled_id: int, how: str = "", failure: str = "") -> None:
         step, what, scheduled_at = self._scheduled[scheduled_id]
-        attempt, failure_before = self._started.get(scheduled_id, (None, ""))
-        seconds = round((_time(event.event_time) - scheduled_at).total_seconds(), 3)
-        self._add(event, step, what + how, attempt, seconds=seconds, failure=failure, failure_before=failure_before)
-
-
-def _step(activity: str) -> str:
-    if activity in _STEPS:
-        return _STEPS[activity]
-    return "model" if "model_request" in activity else "tool" if "tool" in activity else "planning"
+        attempt = self._attempts.get(scheduled_id)
+        seconds = round((time_of(event.event_time) - scheduled_at).total_seconds(), 3)
+        self._add(event, step, what + how, attempt, seconds=seconds, failure=failure)

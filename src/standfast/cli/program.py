@@ -35,6 +35,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "list": _Command("tickets", "List tickets, newest first."),
     "show": _Command("tickets", "Show one ticket whole."),
     "history": _Command("tickets", "Show what happened to one ticket, step by step."),
+    "stats": _Command("stats", "Show waiting times, recoveries, retries, and what models cost."),
     "approve": _Command("decisions", "Approve the plan of a waiting ticket."),
     "reject": _Command("decisions", "Reject the plan of a waiting ticket; the ticket ends."),
     "revise": _Command("decisions", "Ask the agent for another plan."),

@@ -1,0 +1,176 @@
+"""Figures over many tickets: ends, waiting, recoveries, retries, what models cost. Pure: histories in, figures out."""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from standfast import visibility
+from standfast.domain import Record
+from standfast.outcome import State
+from standfast.recoveries import Recovery, recoveries, step_of, time_of
+from standfast.spending import Bill, Spending
+from standfast.visibility import TicketRow
+
+_UNDECIDED = (State.EXPIRED, State.CANCELLED, State.FAILED)  # ends of a wait that nobody decided
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketFacts:
+    """What one ticket contributes."""
+
+    row: TicketRow
+    waits: tuple[float, ...]
+    """Seconds of each wait for a person that is over."""
+    decided_after: tuple[float, ...]
+    """Seconds from the submission to each decision that ended a wait."""
+    recoveries: tuple[Recovery, ...]
+    retries: Mapping[str, int]
+    """Attempts beyond the first, by step."""
+    planner_workflows: tuple[str, ...]
+
+
+class Spread(Record):
+    """How durations are spread, in seconds."""
+
+    number: int
+    median: float
+    p90: float
+    """Nine of ten took no longer."""
+    max: float
+
+
+class RecoveryFigures(Spread):
+    """Recoveries of one kind."""
+
+    step: str
+    failed: str
+    """See standfast.recoveries.Recovery."""
+
+
+class Stats(Record):
+    """The figures. A spread is None if there was nothing of its kind."""
+
+    tickets: dict[State, int]
+    """Number of tickets by state, ends and others."""
+    waiting: Spread | None
+    """For a person, each wait that is over."""
+    decision: Spread | None
+    """From the submission to the decision."""
+    total: Spread | None
+    """From the submission to the end."""
+    recoveries: Spread | None
+    """How long it took to go on, at most; see standfast.recoveries."""
+    recoveries_by_failure: tuple[RecoveryFigures, ...]
+    """The most frequent first."""
+    open_failures: int
+    """What failed and has not gone on so far."""
+    retries: dict[str, int]
+    """Attempts beyond the first, by step."""
+    model_calls: Spending
+    models: dict[str, Spending]
+
+
+def planner_workflows(events: Sequence[HistoryEvent]) -> list[str]:
+    """Return the ids of the planner workflows that a ticket's workflow has started."""
+    started = (e for e in events if e.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED)
+    return [e.child_workflow_execution_started_event_attributes.workflow_execution.workflow_id for e in started]
+
+
+def facts(row: TicketRow, histories: Mapping[str, Sequence[HistoryEvent]]) -> TicketFacts:
+    """Read one ticket from its histories, by workflow id: its own, and those of its planner workflows that are left."""
+    waits: list[float] = []
+    decided_after: list[float] = []
+    entered: datetime | None = None
+    for at, state in _states(histories[row.workflow_id]):
+        if entered is not None:
+            waits.append((at - entered).total_seconds())
+            if state not in _UNDECIDED:
+                decided_after.append((at - row.started_at).total_seconds())
+        entered = at if state is State.WAITING else None
+    retries: Counter[str] = Counter()
+    for events in histories.values():
+        retries += _retries(events)
+    return TicketFacts(
+        row=row,
+        waits=tuple(waits),
+        decided_after=tuple(decided_after),
+        recoveries=tuple(found for name, events in histories.items() for found in recoveries(name, events)),
+        retries=retries,
+        planner_workflows=tuple(planner_workflows(histories[row.workflow_id])),
+    )
+
+
+def summarized(tickets: Sequence[TicketFacts], models: Mapping[str, Spending]) -> Stats:
+    """Return the figures over `tickets`; `models` is what their planner workflows spent."""
+    found = [recovery for ticket in tickets for recovery in ticket.recoveries]
+    ended = [(t.row.closed_at - t.row.started_at).total_seconds() for t in tickets if t.row.closed_at is not None]
+    counts = Counter(ticket.row.state for ticket in tickets)
+    retries = sum((Counter(ticket.retries) for ticket in tickets), Counter[str]())
+    return Stats(
+        tickets={state: counts[state] for state in State if counts[state]},
+        waiting=_spread([wait for ticket in tickets for wait in ticket.waits]),
+        decision=_spread([after for ticket in tickets for after in ticket.decided_after]),
+        total=_spread(ended),
+        recoveries=_spread(_seconds(found)),
+        recoveries_by_failure=_by_failure(found),
+        open_failures=sum(recovery.seconds is None for recovery in found),
+        retries=dict(retries.most_common()),
+        model_calls=Spending(
+            spent=sum((model.spent for model in models.values()), Bill()),
+            not_spent_again=sum((model.not_spent_again for model in models.values()), Bill()),
+        ),
+        models=dict(models),
+    )
+
+
+def _states(events: Sequence[HistoryEvent]) -> list[tuple[datetime, State]]:
+    """Return when the ticket entered which state."""
+    found: list[tuple[datetime, State]] = []
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
+            attributes = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+            if visibility.STATE.name in attributes:
+                found.append((time_of(event.event_time), State(json.loads(attributes[visibility.STATE.name].data))))
+    return found
+
+
+def _retries(events: Sequence[HistoryEvent]) -> Counter[str]:
+    retries: Counter[str] = Counter()
+    steps: dict[int, str] = {}
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            steps[event.event_id] = step_of(event.activity_task_scheduled_event_attributes.activity_type.name)
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            started = event.activity_task_started_event_attributes
+            retries[steps[started.scheduled_event_id]] += started.attempt - 1
+    return +retries
+
+
+def _by_failure(found: Sequence[Recovery]) -> tuple[RecoveryFigures, ...]:
+    kinds = Counter((recovery.step, recovery.failed) for recovery in found if recovery.seconds is not None)
+    figures = []
+    for (step, failed), _ in kinds.most_common():
+        spread = _spread(_seconds([r for r in found if (r.step, r.failed) == (step, failed)]))
+        if spread is not None:
+            figures.append(RecoveryFigures(step=step, failed=failed, **dict(spread)))
+    return tuple(figures)
+
+
+def _seconds(found: Sequence[Recovery]) -> list[float]:
+    return [recovery.seconds for recovery in found if recovery.seconds is not None]
+
+
+def _spread(seconds: Sequence[float]) -> Spread | None:
+    if not seconds:
+        return None
+    in_order = sorted(seconds)
+    p90 = in_order[math.ceil(0.9 * len(in_order)) - 1]
+    shown = (round(value, 3) for value in (statistics.median(in_order), p90, in_order[-1]))
+    return Spread(number=len(in_order), **dict(zip(("median", "p90", "max"), shown, strict=True)))
