@@ -114,8 +114,8 @@ WORKFLOW_TASK = timedelta(seconds=2)
 STICKY_QUEUE = timedelta(seconds=1)
 # A planner run may wait in its queue and for a rate-limited provider, but a ticket should not plan for ever.
 PLANNER_RUN = timedelta(days=1)
-# pydantic-ai's part of the planner workflow replays slower than ours.
-PLANNER_TASK = timedelta(seconds=5)
+# pydantic-ai's part of the planner workflow replays slower than ours: a second for the longest run that it allows.
+PLANNER_TASK = timedelta(seconds=3)
 # The slowest models think for minutes. The provider's own time-out ends a request first, so that the error names it.
 MODEL_REQUEST = timedelta(minutes=5)
 # An answer that was paid for is worth waiting for its journal, but not for ever: it is reported then all the same.
