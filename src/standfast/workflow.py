@@ -130,7 +130,6 @@ class TicketWorkflow:
             summary=f"check and rehearse plan {self._view.plan_number}",
         )
         self._show(report=report, approvals=self._view.approvals if still_approved(approved, report) else ())
-        workflow.upsert_search_attributes([visibility.RISK.value_set(report.verdict.value)])
         return report
 
     async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
@@ -283,8 +282,13 @@ class TicketWorkflow:
 
     def _enter(self, state: State) -> None:
         self._show(state=state)
-        if workflow.info().typed_search_attributes.get(visibility.STATE) != state.value:
-            workflow.upsert_search_attributes([visibility.STATE.value_set(state.value)])
+        found = {visibility.STATE: state.value}
+        if self._view.report is not None:
+            found[visibility.RISK] = self._view.report.verdict.value
+        shown = workflow.info().typed_search_attributes
+        # Together, since each upsert costs the server a write to its visibility store.
+        if updates := [key.value_set(value) for key, value in found.items() if shown.get(key) != value]:
+            workflow.upsert_search_attributes(updates)
 
     async def _end(self, state: State, reason: str, execution: Execution | None = None) -> Outcome:
         outcome = Outcome(state=state, reason=reason, execution=execution)
