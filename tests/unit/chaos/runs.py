@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from standfast.local.chaos.evidence import AuditDecision, Evidence, LedgerRow, Period, RecordedCall, Submitted
+from standfast.local.chaos.faults import How, ProcessFault
 from standfast.local.chaos.histories import ActivityRun, End, History
 from standfast.local.chaos.tickets import Kind, ScriptedTicket, expected_rows
 from standfast.local.fake_provider import Exchange
@@ -21,7 +23,7 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def activity(workflow_id: str, name: str, **changes: object) -> ActivityRun:
+def activity(workflow_id: str, name: str, **changes: Any) -> ActivityRun:
     """An activity that took a second and one attempt."""
     run = ActivityRun(
         workflow_id=workflow_id,
@@ -36,7 +38,7 @@ def activity(workflow_id: str, name: str, **changes: object) -> ActivityRun:
         identity="100@here",
         completions=1,
     )
-    return replace(run, **changes)  # type: ignore[arg-type]
+    return replace(run, **changes)
 
 
 def evidence() -> Evidence:
@@ -58,7 +60,7 @@ def evidence() -> Evidence:
             Exchange(at=at(0.2), digest=f"call-{ticket.number}", answer_id=f"answer-{ticket.number}")
             for ticket in tickets
         ],
-        faults=[Period(what="kill worker-core", began=at(100), ended=at(101))],
+        faults=[Period(fault=ProcessFault(service="worker-core", how=How.KILL), began=at(100), ended=at(101))],
         replayed={history.workflow_id: "" for ticket in tickets for history in _histories(ticket)},
         audit_breaks=[],
         decisions=[AuditDecision(workflow_id=APPROVED.workflow_id, decision_id=DECISION)],

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from standfast.local.chaos import proofs
 from standfast.local.chaos.evidence import AuditDecision, Evidence, LedgerRow, Period, RecordedCall, Submitted
+from standfast.local.chaos.faults import Fault, How, ModelFault, ProcessFault, Trouble
 from standfast.local.chaos.histories import ActivityRun, History
 from standfast.local.chaos.proofs import Proof, Violation
 from standfast.local.chaos.tickets import Kind, ScriptedTicket, expected_rows
@@ -196,12 +198,47 @@ def test_an_activity_that_completed_twice_is_found() -> None:
     assert the_violation(proofs.no_activity_completes_twice(spoiled)).found == "2 times"
 
 
-def test_a_retry_is_explained_by_a_fault_near_it_only() -> None:
-    retried = activity(AUTOMATIC.workflow_id, "execute", attempt=2, failure_before="connection lost")
-    near = [Period(what="kill postgres", began=at(0.5), ended=at(0.7))]
+DATABASE_KILLED = ProcessFault(service="worker-database", how=How.KILL)
+CORE_KILLED = ProcessFault(service="worker-core", how=How.KILL)
+CORE_FROZEN = ProcessFault(service="worker-core", how=How.FREEZE)
+TEMPORAL_KILLED = ProcessFault(service="temporal", how=How.KILL)
+POSTGRES_KILLED = ProcessFault(service="postgres", how=How.KILL)
+OVERLOAD = ModelFault(trouble=Trouble.OVERLOAD)
 
+
+def retries_are_explained(fault: Fault, *, began: float = 0.5, **changes: Any) -> bool:
+    """Tell whether the proof holds for an activity of the database pool that was tried twice while a fault came."""
+    retried = replace(activity(AUTOMATIC.workflow_id, "execute", queue="database", attempt=2), **changes)
+    period = Period(fault=fault, began=at(began), ended=at(began + 0.2))
+    return proofs.no_activity_completes_twice(replace(with_activity(retried), faults=[period])).holds
+
+
+@pytest.mark.parametrize("fault", [DATABASE_KILLED, TEMPORAL_KILLED])
+def test_a_lost_attempt_is_explained_by_its_own_workers_death_or_the_servers(fault: Fault) -> None:
+    assert retries_are_explained(fault, timed_out_before=True)
+    assert not retries_are_explained(fault)
+    assert not retries_are_explained(fault, began=1.5, timed_out_before=True)
+    assert not retries_are_explained(fault, began=-20, timed_out_before=True)
+
+
+@pytest.mark.parametrize("fault", [CORE_KILLED, CORE_FROZEN, POSTGRES_KILLED, OVERLOAD])
+def test_nothing_else_explains_a_lost_attempt(fault: Fault) -> None:
+    assert not retries_are_explained(fault, timed_out_before=True)
+
+
+@pytest.mark.parametrize("fault", [POSTGRES_KILLED, CORE_FROZEN])
+def test_a_failed_attempt_is_explained_by_the_databases_or_a_frozen_worker_with_its_locks(fault: Fault) -> None:
+    assert retries_are_explained(fault)
+
+
+def test_a_model_in_trouble_explains_its_own_requests_only() -> None:
+    assert not retries_are_explained(OVERLOAD)
+    assert retries_are_explained(OVERLOAD, name=MODEL)
+
+
+def test_a_retry_without_a_fault_is_named_with_its_reason() -> None:
+    retried = activity(AUTOMATIC.workflow_id, "execute", attempt=2, failure_before="connection lost")
     assert "connection lost" in the_violation(proofs.no_activity_completes_twice(with_activity(retried))).found
-    assert proofs.no_activity_completes_twice(replace(with_activity(retried), faults=near)).holds
 
 
 @pytest.mark.parametrize("why", ["non-determinism", None])

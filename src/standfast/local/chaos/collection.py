@@ -62,7 +62,7 @@ async def collect(
         rows=Counter(tuple(row.values()) for row in rows),
         calls=calls,
         exchanges=exchanges,
-        faults=[Period(what=i.fault.name, began=i.at, ended=i.ended_at) for i in injected],
+        faults=[Period(fault=i.fault, began=i.at, ended=i.ended_at) for i in injected],
         replayed=await replaying,
         audit_breaks=broken,
         decisions=[AuditDecision(**row) for row in decisions],

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from standfast.local.chaos.faults import Fault
 from standfast.local.chaos.histories import History
 from standfast.local.chaos.tickets import Row, ScriptedTicket
 from standfast.local.fake_provider import Exchange
@@ -53,7 +54,7 @@ class AuditDecision:
 class Period:
     """The time of a fault."""
 
-    what: str
+    fault: Fault
     began: datetime
     ended: datetime
 

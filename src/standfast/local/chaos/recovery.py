@@ -32,6 +32,7 @@ class Cause(StrEnum):
 
     HEARTBEAT = f"heartbeat time-out ({steps.HEARTBEAT.total_seconds():g} s), then a retry"
     TASK = f"workflow task time-out ({steps.WORKFLOW_TASK.total_seconds():g} s)"
+    PLANNER_TASK = f"planner's workflow task time-out ({steps.PLANNER_TASK.total_seconds():g} s)"
     STICKY = f"sticky queue time-out ({steps.STICKY_QUEUE.total_seconds():g} s)"
     WAKING = "the frozen process itself"
     ABSENCE = "the service's absence"
@@ -48,6 +49,8 @@ class Recovery:
     workflow_id: str
     work: str
     """The activity's name, or `workflow task`."""
+    attempt: int
+    """The activity's attempt that came through; 1 for a workflow task."""
     seconds: float
     """Until the next progress."""
     seconds_since_end: float
@@ -100,6 +103,7 @@ class _Work:
     """Of the worker that came through with it."""
     lost: Cause | None
     """How an earlier attempt was lost without a word."""
+    attempt: int
     retried: bool
 
 
@@ -215,6 +219,7 @@ def _recovery(fault: Injected, work: _Work, since: datetime, progress: datetime,
         ticket=work.history.ticket,
         workflow_id=work.history.workflow_id,
         work=work.name,
+        attempt=work.attempt,
         seconds=(progress - since).total_seconds(),
         seconds_since_end=max(0.0, since_end),
         cause=cause,
@@ -257,23 +262,28 @@ def _activity(history: History, run: ActivityRun, closed_at: datetime) -> _Work:
         ended=closed_at,
         identity=run.identity,
         lost=Cause.HEARTBEAT if run.timed_out_before or run.end is End.TIMED_OUT else None,
+        attempt=run.attempt,
         retried=run.attempt > 1,
     )
 
 
 def _task(history: History, task: TaskRun, through: TaskRun, closed_at: datetime) -> _Work:
+    pool = Pool.CORE if history.workflow_id == history.ticket else Pool.LLM
     lost = None
-    if task.end is End.TIMED_OUT:
-        lost = Cause.TASK if task.started_at is not None else Cause.STICKY
+    if task.end is End.TIMED_OUT and task.started_at is None:
+        lost = Cause.STICKY
+    elif task.end is End.TIMED_OUT:
+        lost = Cause.TASK if pool is Pool.CORE else Cause.PLANNER_TASK
     return _Work(
         history=history,
         name="workflow task",
         is_activity=False,
-        pool=Pool.LLM if history.ticket != history.workflow_id else Pool.CORE,
+        pool=pool,
         came_up=task.scheduled_at,
         through=closed_at,
         ended=closed_at,
         identity=through.identity,
         lost=lost,
+        attempt=1,
         retried=task is not through,
     )
