@@ -2,9 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+Seen = TypeVar("Seen")
 
 LIMIT = 60.0  # seconds; generous, since machines that run tests are slow at times
 
@@ -25,3 +28,11 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LIMIT):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.02)
+
+
+async def eventually(look: Callable[[], Awaitable[Seen]], enough: Callable[[Seen], bool]) -> Seen:
+    """Look until what is seen is enough, and return it."""
+    async with asyncio.timeout(LIMIT):
+        while not enough(seen := await look()):  # noqa: ASYNC110 - what is waited for happens in a server
+            await asyncio.sleep(0.05)
+    return seen

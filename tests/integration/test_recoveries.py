@@ -3,11 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -35,9 +35,7 @@ from standfast.store.connections import Role
 from standfast.store.roles import role_name
 from standfast.timeline import TimelineEntry
 from tests.integration.installation import CONSTRAINTS, Installation, database_name, prepare, serving
-from tests.processes import LIMIT, until
-
-Seen = TypeVar("Seen")
+from tests.processes import LIMIT, eventually, until
 
 REFUND = "INSERT INTO shop.refunds (order_id, amount) SELECT id, total FROM shop.orders WHERE id = $1"
 SETTLE = "UPDATE shop.orders SET status = $1 WHERE id = $2"
@@ -79,14 +77,6 @@ async def submit(installation: Installation, order: int, *statements: tuple[str,
 
 async def recoveries(installation: Installation, workflow_id: str) -> list[TimelineEntry]:
     return [entry for entry in await installation.client.history(workflow_id) if entry.step == "recovery"]
-
-
-async def eventually(look: Callable[[], Awaitable[Seen]], enough: Callable[[Seen], bool]) -> Seen:
-    """Look until it is enough."""
-    async with asyncio.timeout(LIMIT):
-        while not enough(seen := await look()):  # noqa: ASYNC110 - what is waited for happens in a server
-            await asyncio.sleep(0.05)
-    return seen
 
 
 async def test_the_history_says_who_went_away_and_how_long_it_took_to_go_on(

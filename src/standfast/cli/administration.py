@@ -1,17 +1,14 @@
 """Commands that prepare an installation and check it."""
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output
-from standfast.errors import InvalidInput, StandfastError
+from standfast.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from standfast.settings import Settings
-    from standfast.store.doctor import Check
     from standfast.store.migrate import Migrated
 
 NOT_WELL = 1
@@ -44,17 +41,11 @@ def migrate(invocation: Invocation) -> None:
 @click.command()
 @pass_invocation
 def doctor(invocation: Invocation) -> int:
-    """Check settings, connections, roles and rights, and say what to do. Exit code 1 if something is not well."""
-    settings = invocation.settings()
+    """Check connections, roles, rights, and whatever makes recovery slow or unsafe: late timers, pools without a spare
+    worker, clocks that differ, commits that may be lost. Says what to do; exit code 1 if something is not well."""  # noqa: D205, D209 - click shows it as one paragraph
+    from standfast.doctor.examination import examine  # noqa: PLC0415 - commands import late
 
-    async def work() -> list["Check"]:
-        from standfast.store.doctor import inspect_control, inspect_target  # noqa: PLC0415
-
-        looks = [_inspect_temporal(settings), inspect_control(settings.control)]
-        looks += [inspect_target(name, target) for name, target in settings.targets.items()]
-        return [check for found in await asyncio.gather(*looks) for check in found]
-
-    checks = run(work())
+    checks = run(examine(invocation.settings()))
     output = invocation.output
     if output.as_json:
         output.document([vars(check) for check in checks])
@@ -74,28 +65,3 @@ def _told(done: "Migrated", what: str, output: Output) -> None:
         output.line(f"  created role {role}")
     for role in done.without_password:
         output.line(f"  role {role} has no password yet: \\password {role} in psql sets one", "yellow")
-
-
-async def _inspect_temporal(settings: "Settings") -> list["Check"]:
-    from temporalio.api.enums.v1 import IndexedValueType  # noqa: PLC0415
-    from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest  # noqa: PLC0415
-
-    from standfast import cluster, visibility  # noqa: PLC0415
-    from standfast.store.doctor import Check  # noqa: PLC0415
-
-    try:
-        client = await cluster.connect(settings)
-        request = ListSearchAttributesRequest(namespace=client.namespace)
-        known: dict[str, Any] = dict((await client.operator_service.list_search_attributes(request)).custom_attributes)
-    except StandfastError as error:
-        return [Check(name="temporal connection", ok=False, message=str(error))]
-    found = f"namespace {client.namespace} at {client.service_client.config.target_host}"
-    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    missing = [
-        key.name for key in (visibility.STATE, visibility.TARGET, visibility.RISK) if known.get(key.name) != keyword
-    ]
-    advice = f"lacks {', '.join(missing)}: temporal operator search-attribute create --type Keyword --name NAME"
-    return [
-        Check(name="temporal connection", ok=True, message=found),
-        Check(name="temporal search attributes", ok=not missing, message=advice if missing else "are there"),
-    ]

@@ -18,7 +18,8 @@ from standfast.settings import Settings
 Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 
-_POOL_SIZE = 16
+POOL_SIZE = 16
+"""Connections that one process opens at most, as one role."""
 _CONNECT_SECONDS = 5.0
 # Every session is pinned: none of these may come from the role, the database or an earlier user of the connection.
 _PINNED = {
@@ -211,7 +212,7 @@ class Databases:
             configure=configure,
             check=AsyncConnectionPool.check_connection,
             min_size=0,
-            max_size=_POOL_SIZE,
+            max_size=POOL_SIZE,
             timeout=_CONNECT_SECONDS,
             # Attempts back off; giving up early means that the next caller starts a fresh one, without their delay.
             reconnect_timeout=_CONNECT_SECONDS,

@@ -6,30 +6,20 @@ from dataclasses import dataclass
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
+from standfast.doctor.check import Check
+from standfast.doctor.server import inspect_server
 from standfast.errors import StandfastError
 from standfast.settings import Control, Target
-from standfast.store.connections import Connection, Role, address, open_connection
+from standfast.store.connections import Connection, Role, open_connection
 from standfast.store.migrate import Kind, migrations, schema_version
 from standfast.store.sql import statements
 
-_SQL = statements(__package__, "doctor.sql")
-_OLDEST, _NEWEST = 14, 18
+_SQL = statements(__package__, "databases.sql")
 _SHOWN = 5
 _READ = ("SELECT",)
 _APPEND = ("SELECT", "INSERT")
 _MOVE = ("SELECT", "INSERT", "UPDATE")
 _WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing looked at."""
-
-    name: str
-    """The setting it is about, and what was looked at."""
-    ok: bool
-    message: str
-    """What was found; if it isn't ok, what to do."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +28,8 @@ class _Right:
     table_name: str | None
     """None for all tables of the schema."""
     privileges: tuple[str, ...]
+    updates: tuple[str, ...] = ()
+    """Columns that may be updated although the table as a whole may not."""
 
 
 _LEDGER = (
@@ -50,6 +42,10 @@ _CONTROL = (
     _Right("standfast", "model_call", _READ),
     *(_Right("standfast", table, _APPEND) for table in ("constraints", "audit")),
     *(_Right("standfast", table, _MOVE) for table in ("session", "login_link")),
+)
+_JOURNAL = (
+    _Right("standfast", "migration", _READ),
+    _Right("standfast", "model_call", _APPEND, updates=("reused",)),
 )
 
 
@@ -70,10 +66,13 @@ async def inspect_target(name: str, target: Target) -> list[Check]:
 
 
 async def inspect_control(control: Control) -> list[Check]:
-    """Check the control database."""
-    if control.url is None:
-        return [Check(name="control.url", ok=False, message="is not set; set the URL of the control database")]
-    return await _inspect("control.url", control.url, _CONTROL, Kind.CONTROL)
+    """Check the control database, as each role whose URL this process has."""
+    checks: list[Check] = []
+    if control.url is not None:
+        checks += await _inspect("control.url", control.url, _CONTROL, Kind.CONTROL)
+    if control.journal is not None:
+        checks += await _inspect("control.journal", control.journal, _JOURNAL, Kind.CONTROL)
+    return checks or [Check(name="control.url", ok=False, message="is not set; set the URL of the control database")]
 
 
 async def _inspect(setting: str, secret: SecretStr, rights: Sequence[_Right], kind: Kind | None) -> list[Check]:
@@ -83,26 +82,15 @@ async def _inspect(setting: str, secret: SecretStr, rights: Sequence[_Right], ki
     except StandfastError as error:
         return [Check(name=f"{setting} connection", ok=False, message=str(error))]
     async with connection:
+        writes = any("INSERT" in right.privileges for right in rights)
         checks = [
-            await _server(setting, connection, address(url)),
+            *await inspect_server(setting, url, connection, writes=writes),
             await _powers(setting, connection),
             await _rights(setting, connection, rights),
         ]
         if kind is not None:
             checks.append(await _schema(setting, connection, kind))
     return checks
-
-
-async def _server(setting: str, connection: Connection, place: str) -> Check:
-    row = await (await connection.execute(_SQL["server"])).fetchone() or {}
-    found = f"PostgreSQL {row['version']} at {place} as {connection.info.user}"
-    name = f"{setting} connection"
-    if not _OLDEST <= row["major"] <= _NEWEST:
-        return Check(name=name, ok=False, message=f"{found}; Standfast works with {_OLDEST} to {_NEWEST}")
-    if not row["track_counts"]:
-        advice = "set track_counts = on in the server's configuration: changed rows are counted with it"
-        return Check(name=name, ok=False, message=f"{found}; {advice}")
-    return Check(name=name, ok=True, message=found)
 
 
 async def _powers(setting: str, connection: Connection) -> Check:

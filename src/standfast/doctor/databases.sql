@@ -1,10 +1,3 @@
--- server --
--- What the server is, and whether it counts changed rows, which rehearsal relies on.
-SELECT
-    current_setting('server_version_num')::integer / 10000 AS major,
-    current_setting('server_version') AS version,
-    current_setting('track_counts')::boolean AS track_counts
-
 -- powers --
 -- What the present role may do beyond rights on tables, in words.
 SELECT power
@@ -30,20 +23,30 @@ WHERE r.rolname = current_user
 
 -- differences --
 -- Rights on tables that the present role has and should not have, or should have and has not.
-SELECT format('%%I.%%I', t.schema_name, t.table_name) AS "table", p.privilege, expected.expected
-FROM (
-    SELECT c.oid, n.nspname AS schema_name, c.relname AS table_name
+WITH tables AS (
+    SELECT c.oid, n.nspname AS schema_name, c.relname AS table_name, has_schema_privilege(n.oid, 'USAGE') AS usable
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-) AS t
+), rights AS (
+    SELECT t.oid, r.privileges, r.updates
+    FROM tables t
+    JOIN jsonb_to_recordset(%(rights)s) AS r (schema_name text, table_name text, privileges text[], updates text[])
+        ON r.schema_name = t.schema_name AND coalesce(r.table_name, t.table_name) = t.table_name
+)
+SELECT format('%%I.%%I', t.schema_name, t.table_name) AS "table", p.privilege, e.expected
+FROM tables t
 CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (privilege)
 CROSS JOIN LATERAL (
-    SELECT EXISTS (
-        SELECT FROM jsonb_to_recordset(%(rights)s) AS r (schema_name text, table_name text, privileges text[])
-        WHERE r.schema_name = t.schema_name
-            AND coalesce(r.table_name, t.table_name) = t.table_name
-            AND p.privilege = ANY(r.privileges)
-    ) AS expected
-) AS expected
-WHERE (has_schema_privilege(t.schema_name, 'USAGE') AND has_table_privilege(t.oid, p.privilege)) <> expected.expected
-ORDER BY "table", p.privilege
+    SELECT EXISTS (SELECT FROM rights r WHERE r.oid = t.oid AND p.privilege = ANY(r.privileges)) AS expected
+) AS e
+WHERE (t.usable AND has_table_privilege(t.oid, p.privilege)) <> e.expected
+UNION ALL
+SELECT format('%%I.%%I (%%I)', t.schema_name, t.table_name, a.attname), 'UPDATE', e.expected
+FROM tables t
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM rights r WHERE r.oid = t.oid AND a.attname = ANY(r.updates)) AS expected
+) AS e
+WHERE NOT has_table_privilege(t.oid, 'UPDATE')
+    AND (t.usable AND has_column_privilege(t.oid, a.attnum, 'UPDATE')) <> e.expected
+ORDER BY "table", privilege

@@ -1,0 +1,224 @@
+"""The doctor finds what would make an installation unsafe, or slow to recover, and says what to do."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+
+from standfast.doctor import clocks
+from standfast.doctor.databases import inspect_control, inspect_target
+from standfast.doctor.examination import examine
+from standfast.doctor.temporal import inspect_temporal
+from standfast.local.ports import free_port
+from standfast.local.supervisor import Event, Supervisor
+from standfast.local.temporal import TemporalServer
+from standfast.settings import Control, Settings, Target, Temporal
+from standfast.steps import Pool
+from tests.integration.installation import database_name, prepare, serving
+from tests.integration.pooler import pooled
+from tests.processes import eventually
+
+WRITER, REHEARSER, CONTROL, JOURNAL = "targets.shop.writer", "targets.shop.rehearser", "control.url", "control.journal"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def prepared(postgres: str, temporal_server: str) -> tuple[Settings, str]:
+    """Settings for a well prepared installation that nobody serves, and the owner's URL of its target."""
+    return await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def settings(prepared: tuple[Settings, str]) -> Settings:
+    return prepared[0]
+
+
+@pytest.fixture
+def owner(prepared: tuple[Settings, str]) -> str:
+    return prepared[1]
+
+
+def control_owner(settings: Settings, owner: str) -> str:
+    assert settings.control.url is not None
+    return make_conninfo(owner, dbname=database_name(settings.control.url.get_secret_value()))
+
+
+@contextmanager
+def changed(url: str, change: str, back: str) -> Iterator[None]:
+    """Misconfigure a server or a database, and set it right again."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(change.encode())
+        try:
+            yield
+        finally:
+            connection.execute(back.encode())
+
+
+async def wrong(settings: Settings) -> dict[str, str]:
+    """Return what the doctor has against the databases."""
+    checks = await inspect_control(settings.control)
+    for name, target in settings.targets.items():
+        checks += await inspect_target(name, target)
+    return {check.name: check.message for check in checks if not check.ok}
+
+
+async def test_databases_that_are_well_are_told_to_be_well(settings: Settings) -> None:
+    checks = await inspect_target("shop", settings.target("shop"))
+    assert [check.name for check in checks if check.name.endswith(" server")] == [
+        f"targets.shop.{role} server" for role in ("reader", "rehearser", "writer")
+    ]
+    assert await wrong(settings) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "places", "advice"),
+    [
+        ("synchronous_commit = off", (WRITER, REHEARSER), "a commit that was acknowledged can be lost in a crash"),
+        ("default_transaction_read_only = on", (WRITER, REHEARSER), "nothing can be written; reset it"),
+        ("transaction_timeout = '3s'", (WRITER, REHEARSER, "targets.shop.reader"), "is 3 s; set it to 0"),
+    ],
+)
+async def test_settings_of_a_target_that_break_promises(
+    settings: Settings, owner: str, change: str, places: tuple[str, ...], advice: str
+) -> None:
+    database, setting = f"ALTER DATABASE {database_name(owner)}", change.split(" = ", maxsplit=1)[0]
+    with changed(owner, f"{database} SET {change}", f"{database} RESET {setting}"):
+        found = await wrong(settings)
+    assert set(found) == {f"{place} {setting}" for place in places}
+    assert all(advice in message for message in found.values())
+
+
+@pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
+async def test_a_server_that_does_not_survive_a_power_cut(settings: Settings, owner: str, setting: str) -> None:
+    with changed(owner, f"ALTER SYSTEM SET {setting} = off", f"ALTER SYSTEM RESET {setting}"):
+        with changed(owner, "SELECT pg_reload_conf()", "SELECT 1"):
+            found: dict[str, str] = {}
+            while not found:  # the server reads its settings in its own time
+                found = await wrong(settings)
+        assert set(found) == {f"{place} {setting}" for place in (CONTROL, JOURNAL, WRITER, REHEARSER)}
+    with psycopg.connect(owner) as connection:
+        connection.execute("SELECT pg_reload_conf()")
+
+
+async def test_too_few_connections_for_one_worker(settings: Settings, owner: str) -> None:
+    database = f"ALTER DATABASE {database_name(owner)} CONNECTION LIMIT"
+    with changed(owner, f"{database} 7", f"{database} -1"):
+        message = (await wrong(settings))[f"{WRITER} room"]
+    assert "and one process opens up to 16; raise the connection limit of the database" in message
+
+
+async def test_a_pooler_that_mixes_sessions(settings: Settings) -> None:
+    writer = settings.target("shop").writer
+    assert writer is not None
+    async with pooled(writer.get_secret_value()) as url:
+        checks = await inspect_target("shop", Target(writer=SecretStr(url), schemas=("shop",)))
+    (found,) = [check for check in checks if not check.ok]
+    assert found.name == f"{WRITER} pooler"
+    assert "in transaction mode" in found.message
+
+
+async def test_the_journal_s_role_is_checked_column_by_column(settings: Settings, owner: str) -> None:
+    url = control_owner(settings, owner)
+    grant, revoke = "GRANT UPDATE ({0}) ON standfast.model_call TO", "REVOKE UPDATE ({0}) ON standfast.model_call FROM"
+    with changed(url, f"{revoke.format('reused')} standfast_journal", f"{grant.format('reused')} standfast_journal"):
+        message = (await wrong(settings))[f"{JOURNAL} rights"]
+        assert message == "lacks UPDATE on standfast.model_call (reused); run `standfast migrate`"
+    with changed(url, f"{grant.format('answer')} standfast_journal", f"{revoke.format('answer')} standfast_journal"):
+        message = (await wrong(settings))[f"{JOURNAL} rights"]
+        assert message == "may do more than it needs: UPDATE on standfast.model_call (answer); revoke it"
+
+
+async def test_a_journal_alone_is_enough_for_a_worker_of_the_llm_pool(settings: Settings) -> None:
+    checks = await inspect_control(Control(journal=settings.control.journal))
+    assert checks
+    assert all(check.ok and check.name.startswith(JOURNAL) for check in checks)
+
+
+async def test_clocks_that_differ(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "now", lambda: datetime.now(UTC) - timedelta(seconds=75))
+    found = {check.name: check.message for check in await examine(settings) if not check.ok}
+    for place in ("temporal", CONTROL, JOURNAL, WRITER):
+        assert "its clock is 75 s ahead of this machine's; set both by NTP" in found[f"{place} clock"]
+
+
+# --- Temporal ----------------------------------------------------------------------------------------------------
+
+
+async def temporal(settings: Settings) -> dict[str, Any]:
+    return {check.name: check for check in await inspect_temporal(settings)}
+
+
+async def test_a_pool_that_nobody_serves_and_one_without_a_spare(untuned: Client, settings: Settings) -> None:
+    there = settings.model_copy(update={"temporal": Temporal(address=untuned.service_client.config.target_host)})
+    async with serving(there, Pool.DATABASE):
+        checks = await temporal(there)
+    assert [checks[f"temporal task queue {pool}"].ok for pool in Pool] == [False, False, False]
+    assert "no worker asks for work" in checks["temporal task queue core"].message
+    assert "one worker only" in checks["temporal task queue database"].message
+    assert checks["temporal task queue database"].message.endswith("start `standfast worker --pool database` once more")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def untuned(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A Temporal server whose timers are as late as they are by default."""
+
+    def ignore(event: Event) -> None:
+        del event
+
+    folder: Path = tmp_path_factory.mktemp("temporal")
+    server = TemporalServer(folder, port=free_port(), ui_port=free_port())
+    service = server.service()
+    argv = tuple(argument for argument in service.argv if "timerProcessorMaxTimeShift" not in argument)
+    assert len(argv) == len(service.argv) - 1
+    async with Supervisor(folder / "logs", ignore) as supervisor:
+        await supervisor.start(replace(service, argv=argv))
+        yield await Client.connect(server.address)
+
+
+async def test_timers_that_fire_late(untuned: Client, settings: Settings, temporal_server: str) -> None:
+    there = settings.model_copy(update={"temporal": Temporal(address=untuned.service_client.config.target_host)})
+    late = (await temporal(there))["temporal timers"]
+    assert not late.ok
+    assert 'set history.timerProcessorMaxTimeShift to "20ms"' in late.message
+    tuned = await temporal(settings.model_copy(update={"temporal": Temporal(address=temporal_server)}))
+    assert tuned["temporal timers"].ok, tuned
+    assert tuned["temporal clock"].ok, tuned
+
+
+async def test_probes_are_ended_and_are_no_tickets(untuned: Client, settings: Settings) -> None:
+    there = settings.model_copy(update={"temporal": Temporal(address=untuned.service_client.config.target_host)})
+    await temporal(there)
+    # The visibility store lags a little behind.
+    terminated = 'WorkflowType = "StandfastDoctor" AND ExecutionStatus = "Terminated"'
+    await eventually(
+        lambda: untuned.count_workflows(terminated), lambda found: found.count > 0 and found.count % 3 == 0
+    )
+    await eventually(lambda: untuned.count_workflows('ExecutionStatus = "Running"'), lambda found: found.count == 0)
+    assert (await untuned.count_workflows('WorkflowType = "Ticket"')).count == 0
+
+
+async def test_a_namespace_that_forgets_soon_or_is_not_there(untuned: Client, settings: Settings) -> None:
+    await untuned.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace="short", workflow_execution_retention_period=Duration(seconds=7200))
+    )
+    address = untuned.service_client.config.target_host
+    for namespace, check, message in (
+        ("short", "retention", "what has ended is remembered for 2:00:00; the same ticket, sent again later, starts"),
+        ("nowhere", "connection", "create it, or set temporal.namespace"),
+    ):
+        there = settings.model_copy(update={"temporal": Temporal(address=address, namespace=namespace)})
+        found = (await temporal(there))[f"temporal {check}"]
+        assert (found.ok, message in found.message) == (False, True), found
