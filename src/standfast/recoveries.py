@@ -176,9 +176,9 @@ class _Reader:
         waited = f"{(at - (self._task_at or at)).total_seconds():.1f} s"
         sticky = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
         if event.workflow_task_timed_out_event_attributes.timeout_type == sticky:
-            words = f"the worker that held it went away (its next task was not asked for in {waited})"
+            words = f"its worker went away (a task waited for it for {waited})"
         else:
-            words = f"the worker went away in the middle of a workflow task (no answer for {waited})"
+            words = f"its worker went away in the middle of a task (no answer for {waited})"
         self._interrupt(at, WORKER_LOST, words)
 
     def _task_failed(self, event: HistoryEvent) -> None:

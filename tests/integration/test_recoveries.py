@@ -100,7 +100,7 @@ async def test_the_history_says_who_went_away_and_how_long_it_took_to_go_on(
                 assert (await installation.client.wait(workflow_id)).state is State.DONE
     sticky, execution = await recoveries(installation, workflow_id)
     assert sticky.what.startswith("workflow went on after 1.")
-    assert sticky.what.endswith("the worker that held it went away (its next task was not asked for in 1.0 s)")
+    assert sticky.what.endswith("its worker went away (a task waited for it for 1.0 s)")
     assert (sticky.attempt, sticky.detail["failed"], sticky.detail["of"]) == (None, "worker-lost", "workflow")
     assert execution.what.startswith("execution went on with attempt 2 after ")
     assert execution.what.endswith(": the worker went away (no heartbeat for 2 s)")

@@ -107,14 +107,24 @@ async def until_signal(work: Coroutine[Any, Any, Result]) -> Result | None:
 
 
 def show(event: "Event", output: Output) -> None:
-    """Print what happened to a service."""
+    """Print what happened to a service: how it ended, or how long it was away."""
+    away = event.away.total_seconds() if event.away is not None else None
     if output.as_json:
-        output.document({"event": event.happening, "service": event.service, "at": event.at, "pid": event.pid})
+        known = {"exit_status": event.exit_status, "away_seconds": None if away is None else round(away, 3)}
+        output.document(
+            {"event": event.happening, "service": event.service, "at": event.at, "pid": event.pid}
+            | {name: value for name, value in known.items() if value is not None}
+        )
         return
-    away = f" after {event.away.total_seconds():.1f} s" if event.away is not None else ""
-    status = f" with status {event.exit_status}" if event.exit_status is not None else ""
-    style = "red" if event.happening == "died" else "dim"
-    output.line(f"{event.at:%H:%M:%S}  {event.service:<16} {event.happening}{status}{away}", style)
+    how = "" if event.exit_status is None else f" {_ending(event.exit_status)}"
+    how += "" if away is None else f" after {away:.1f} s"
+    style = {"died": "red", "back": "green"}.get(event.happening, "dim")
+    output.line(f"{event.at:%H:%M:%S}  {event.service:<18} {event.happening}{how}", style)
+
+
+def _ending(exit_status: int) -> str:
+    """Return what an exit status says; a negative one is the number of a signal."""
+    return f"by {signal.Signals(-exit_status).name}" if exit_status < 0 else f"with status {exit_status}"
 
 
 async def announce(stack: "Stack", output: Output) -> None:
