@@ -232,7 +232,7 @@ async def test_rows_beyond_the_limit_are_counted_and_said_to_be_missing(shop: st
 
 async def test_rows_that_others_only_refer_to_are_not_looked_at(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("standfast.safety.effect.MAX_ROWS", 4)  # fewer than there are customers with orders
-    effect = await effect_of(shop, plan("UPDATE customers SET name = 'x' WHERE id = 1"))
+    effect = await rehearsed(shop, plan("UPDATE customers SET name = 'x' WHERE id = 1"))  # twice in one session
     assert counts(effect)["shop.customers"] == (0, 1, 0)
     assert effect.operations[0].unmeasured == ()
 

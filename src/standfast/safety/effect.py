@@ -223,6 +223,7 @@ class _Meter:
         self._change = change
         self._observer = observer
         self._next_xid = 0
+        self._counted_before: dict[int, RowCounts] = {}
         self._counted: dict[int, RowCounts] = {}
         self._images: dict[str, _Images] = {}
         self._tables: dict[int, _Table] = {}
@@ -231,7 +232,8 @@ class _Meter:
     async def start(self) -> None:
         """Leave out what the transaction wrote before the plan, and remember which transactions its snapshot sees."""
         self._next_xid = (await _one(self._change, "next_xid"))["next_xid"]
-        self._counted = await self._counters()
+        # Earlier transactions of the session may be in the counters, too.
+        self._counted = self._counted_before = await self._counters()
         self._locked = await self._exclusive()
 
     async def measure(self, row_limit: int, named: frozenset[str] | None) -> tuple[OperationEffect, Print]:
@@ -325,7 +327,7 @@ class _Meter:
         tables. The recent marks will do if they account for all that the counters say; they don't where somebody else
         holds a lock on the same row, or where a row was changed twice.
         """
-        counted = self._counted.get(table.relid, _NO_ROWS)
+        counted = _minus(self._counted.get(table.relid, _NO_ROWS), self._counted_before.get(table.relid))
         for statement in ("outdated_lately", "outdated"):
             outdated = await self._versions(self._observer, statement, table, next_xid=self._next_xid)
             still = await self._visible(self._change, table, outdated)
