@@ -1,28 +1,42 @@
 """The one place that opens PostgreSQL connections."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from standfast.errors import InvalidInput, NotPermitted, ServiceUnavailable
 from standfast.settings import Settings
 
-Connection = psycopg.AsyncConnection[DictRow]
-Pool = AsyncConnectionPool[Connection]
+Result = TypeVar("Result")
 
 POOL_SIZE = 16
 """Connections that one process opens at most, as one role."""
 _CONNECT_SECONDS = 5.0
+_CHECK_SECONDS = 1.0
+"""An empty statement is answered at once; a connection on which it isn't is lost."""
+_OUTAGE_SECONDS = 10
+"""Of the network, until its connections are given up; shorter ones are survived."""
+_CLIENT: dict[str, Any] = {
+    "connect_timeout": int(_CONNECT_SECONDS),
+    # By default the kernel sends for a quarter of an hour into a network that doesn't answer...
+    "tcp_user_timeout": _OUTAGE_SECONDS * 1000,
+    # ...and takes two hours to ask whether the other side is still there.
+    "keepalives_idle": _OUTAGE_SECONDS // 2,
+    "keepalives_interval": _OUTAGE_SECONDS // 5,
+}
 # Every session is pinned: none of these may come from the role, the database or an earlier user of the connection.
-_PINNED = {
+PINNED = {
     "standard_conforming_strings": "on",
     "client_encoding": "UTF8",
     "datestyle": "ISO, MDY",
@@ -33,10 +47,46 @@ _PINNED = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "20s",  # longer than any statement on a second connection takes
+    # No other time-out ends a statement whose result nobody takes: a frozen worker would keep its locks.
+    "tcp_user_timeout": f"{_OUTAGE_SECONDS}s",
 }
-# The last is the end of a session whose process was frozen in a transaction.
-_LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
+# The server's trouble, whatever was asked of it: it is away, it only reads now (a standby, or being looked after), or
+# it ended the session of a process that was frozen in a transaction.
+_PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
 _SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection that doesn't wait for ever: psycopg would, and TCP may never tell that the other side is gone."""
+
+    answer_seconds = 20.0
+    """For one statement. The server itself ends it earlier, so an answer that takes longer can't come any more."""
+
+    opened = 0.0
+    """Of one in a pool, in monotonic seconds."""
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - psycopg's name
+        """See the base class; without an answer in time the connection is closed, lest a late one be taken for another.
+
+        Raises:
+            psycopg.OperationalError: no answer; whether the statement ran is not known.
+        """
+        seconds = self.answer_seconds if timeout is None else timeout
+        try:
+            return await super().wait(gen, interval, seconds)
+        except psycopg.OperationalError:
+            if self.info.transaction_status is not TransactionStatus.ACTIVE:
+                raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {seconds:g} s, the connection was given up") from None
+
+
+Pool = AsyncConnectionPool[Connection]
 
 
 class Role(StrEnum):
@@ -65,7 +115,7 @@ async def pin_session(connection: Connection, schemas: tuple[str, ...], *, read_
     # The server looks into pg_catalog before all of these, so that nothing of a target's passes for a built-in; and
     # into temporary tables last, so that none passes for a real one.
     path = ", ".join('"' + schema.replace('"', '""') + '"' for schema in (*schemas, "pg_temp"))
-    wanted = {**_PINNED, "search_path": path}
+    wanted = {**PINNED, "search_path": path}
     if read_only:
         wanted["default_transaction_read_only"] = "on"
     query: LiteralString = (
@@ -87,9 +137,7 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
         ServiceUnavailable: the server can't be reached or refuses us.
     """
     try:
-        connection = await psycopg.AsyncConnection.connect(
-            url, row_factory=dict_row, application_name=application, connect_timeout=int(_CONNECT_SECONDS)
-        )
+        connection = await Connection.connect(url, row_factory=dict_row, application_name=application, **_CLIENT)
     except psycopg.ProgrammingError as error:
         raise InvalidInput(f"not a PostgreSQL URL: {error}") from None
     except psycopg.OperationalError as error:
@@ -100,6 +148,14 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
         await connection.close()
         raise
     return connection
+
+
+async def _check(connection: Connection) -> None:
+    connection.answer_seconds = _CHECK_SECONDS
+    try:
+        await AsyncConnectionPool.check_connection(connection)
+    finally:
+        del connection.answer_seconds
 
 
 def _first_line(error: Exception) -> str:
@@ -191,7 +247,7 @@ class Databases:
             async with await open_connection(url, schemas=schemas, application=f"{self._application} {use}"):
                 message = f"PostgreSQL at {address(url)}: all connections were in use for {_CONNECT_SECONDS} s"
             raise ServiceUnavailable(message) from error
-        except _LOST as error:
+        except _PASSING as error:
             raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {_first_line(error)}") from error
 
     async def _pool(self, url: str, use: str, schemas: tuple[str, ...]) -> Pool:
@@ -201,16 +257,30 @@ class Databases:
             return self._pools[url, use]
 
     def _new_pool(self, url: str, use: str, schemas: tuple[str, ...]) -> Pool:
+        drained = 0.0
+
         async def configure(connection: Connection) -> None:
+            connection.opened = time.monotonic()
             await pin_session(connection, schemas, read_only=use == Role.READER)
 
-        arguments: dict[str, Any] = {"row_factory": dict_row, "application_name": f"{self._application} {use}"}
-        return AsyncConnectionPool(
+        async def check(connection: Connection) -> None:
+            """Where one connection is lost, the idle ones beside it are, too; the pool would find out one by one."""
+            nonlocal drained
+            try:
+                await _check(connection)
+            except psycopg.OperationalError:
+                if connection.opened > drained:
+                    drained = time.monotonic()
+                    await pool.drain()
+                raise
+
+        arguments = {"row_factory": dict_row, "application_name": f"{self._application} {use}", **_CLIENT}
+        pool: Pool = AsyncConnectionPool(
             url,
-            connection_class=psycopg.AsyncConnection[DictRow],
+            connection_class=Connection,
             kwargs=arguments,
             configure=configure,
-            check=AsyncConnectionPool.check_connection,
+            check=check,
             min_size=0,
             max_size=POOL_SIZE,
             timeout=_CONNECT_SECONDS,
@@ -218,3 +288,4 @@ class Databases:
             reconnect_timeout=_CONNECT_SECONDS,
             open=False,
         )
+        return pool

@@ -1,0 +1,65 @@
+"""Connections to PostgreSQL: none is waited for in vain, and none that nobody uses holds others up."""
+
+import asyncio
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import SecretStr
+
+from standfast.errors import ServiceUnavailable
+from standfast.settings import Settings, Target
+from standfast.store import connections
+from standfast.store.connections import Connection, Databases, Role, open_connection
+from tests.integration.proxy import Proxy
+
+
+def databases(url: str) -> Databases:
+    return Databases(Settings(targets={"shop": Target(writer=SecretStr(url))}), application="standfast-test")
+
+
+async def open_together(pool: Databases, count: int) -> None:
+    """Use this many connections at once."""
+    together = asyncio.Barrier(count)
+
+    async def use() -> None:
+        async with pool.target("shop", Role.WRITER) as connection:
+            await connection.execute("SELECT 1")
+            await together.wait()
+
+    await asyncio.gather(*(use() for _ in range(count)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_when_all_connections_are_lost_the_next_caller_gets_a_new_one(database: str, *, told: bool) -> None:
+    port = int(conninfo_to_dict(database)["port"] or 5432)
+    async with Proxy("127.0.0.1", port).open() as proxy, databases(make_conninfo(database, port=proxy.port)) as pool:
+        await open_together(pool, 12)
+        if told:
+            await proxy.cut()
+        else:
+            proxy.swallow()
+            proxy.heal()
+        await open_together(pool, 1)
+
+
+async def test_an_answer_that_never_comes_is_given_up(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "answer_seconds", 0.5)
+    async with databases(database) as pool:
+        with pytest.raises(ServiceUnavailable, match=r"no answer within 0\.5 s"):
+            async with pool.target("shop", Role.WRITER) as connection:
+                await connection.execute("SELECT pg_sleep(30)")
+
+
+async def test_who_freezes_in_the_middle_of_an_answer_loses_his_locks(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connections.PINNED["tcp_user_timeout"] == "10s"
+    monkeypatch.setitem(connections.PINNED, "tcp_user_timeout", "500ms")
+    with psycopg.connect(database) as owner:
+        owner.execute("CREATE TABLE t AS SELECT 1 AS id")
+    async with await open_connection(database) as frozen, await open_connection(database) as other:
+        await frozen.execute("SELECT FROM public.t FOR UPDATE")
+        frozen.pgconn.send_query(b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)")
+        await other.execute("SELECT FROM public.t FOR UPDATE")  # waits for the lock as long as we always do
+        frozen.pgconn.finish()
