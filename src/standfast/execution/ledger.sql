@@ -1,6 +1,6 @@
 -- begin --
 -- One snapshot for plan and measurement.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 
 -- bounds --
 -- How long it may hold others up, and whose it is, so that another attempt can end it.

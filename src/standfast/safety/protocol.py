@@ -19,7 +19,8 @@ from standfast.store.connections import Connection
 _UNNAMED = b""
 _JSON_OIDS = frozenset({114, 3802})  # json, jsonb: fixed in PostgreSQL's catalog
 _COPYING = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
-_OTHERS_FAULT = ("40", "55P03", "57P")
+# Of another transaction, or of the server: it only reads now, is short of disk, memory or connections, or going down.
+_OTHERS_FAULT = ("25006", "40", "531", "532", "533", "55P03", "57P", "58")
 
 
 class OperationRefused(StandfastError):  # noqa: N818 - reads as what it is where it is caught
@@ -39,8 +40,8 @@ async def run_operation(connection: Connection, operation: Operation, index: int
 
     Raises:
         OperationRefused: the server refused it, or a parameter doesn't fit the type that the server inferred.
-        psycopg.Error: no fault of the operation: the connection was lost, or another transaction was in its way
-            (serialization failure, deadlock, lock time-out).
+        psycopg.Error: no fault of the operation: the connection was lost, the server is in trouble, or another
+            transaction was in its way (serialization failure, deadlock, lock time-out).
     """
     try:
         async with connection.lock:
