@@ -54,13 +54,13 @@ class Recovery(Record):
         return None if self.resumed_at is None else round((self.resumed_at - self.since).total_seconds(), 3)
 
     @property
-    def sentence(self) -> str:
-        """The recovery in words."""
+    def progress(self) -> str:
+        """How it went on, in words."""
         if self.seconds is None:
             now = f"fails, attempt {self.attempt} is under way or due" if self.attempt else "has not gone on yet"
         else:
             now = f"went on{f' with attempt {self.attempt}' if self.attempt else ''} after {self.seconds:.1f} s"
-        return f"{self.step} {now}: {self.failure}"
+        return f"{self.step} {now}"
 
 
 def step_of(activity: str) -> str:

@@ -60,7 +60,7 @@ def _recovered(recovery: Recovery) -> TimelineEntry:
     return TimelineEntry(
         at=recovery.resumed_at or datetime.now(UTC),
         step="recovery",
-        what=recovery.sentence,
+        what=recovery.progress,
         attempt=recovery.attempt,
         detail={name: value for name, value in known.items() if value is not None} | {"of": recovery.step},
         workflow_id=recovery.workflow_id,

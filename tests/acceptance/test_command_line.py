@@ -307,6 +307,29 @@ def test_migrate_creates_what_is_missing_and_the_doctor_says_what_to_do_next(
     assert "set at least one role's" in messages["targets.crm"]
 
 
+def ended(installation: Installation, state: str) -> Any:
+    """Return the figures once they have a ticket that ended so: they lag a little behind."""
+    figures = installation.run("--json", "stats").json
+    return figures if figures["tickets"].get(state) else None
+
+
+def test_figures_are_read_by_people_and_by_machines(installation: Installation) -> None:
+    ticket = waiting(installation, 206)
+    assert installation.run("reject", ticket, "--comment", "no").exit_code == 0
+    figures = until(lambda: ended(installation, "rejected"))
+    assert figures["waiting"]["number"] >= 1
+    assert figures["waiting"]["median"] <= figures["waiting"]["max"]
+    assert figures["model_calls"]["spent"]["calls"] >= 1
+    assert figures["model_calls"]["spent"]["input_tokens"] > 0
+    text = installation.run("stats", "--target", "shop", "--since", "7d").stdout
+    for line in ("waiting for a person", "submission to decision", "recoveries", "model calls", "not paid again"):
+        assert line in text
+    assert installation.run("stats", "--since", "0s").stdout.startswith("0 tickets since ")
+    for wrong, message in ((("--since", "soon"), "expected a number with s, m, h or d"), (("--target", "x"), "'x'")):
+        refused = installation.run("stats", *wrong)
+        assert (refused.exit_code, message in refused.stderr) == (2, True)
+
+
 # --- the program itself ------------------------------------------------------------------------------------------
 
 

@@ -28,9 +28,11 @@ from standfast.local import configuration
 from standfast.local.ports import free_port
 from standfast.outcome import State
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.connections import Databases, Role
+from standfast.store.roles import role_name
 from standfast.view import TicketView
 from tests.integration.installation import Installation, installed
+from tests.processes import LIMIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -302,6 +304,25 @@ async def test_the_timeline_is_a_file_to_download(installation: Installation, ap
     answer = await approver.get(f"{page(view)}/history.json")
     assert f'filename="shop-{view.ticket.id}-history.json"' in answer.headers["content-disposition"]
     assert {"start", "context", "planning", "validation"} <= {entry["step"] for entry in answer.json()}
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_the_timeline_says_what_failed_and_how_it_went_on(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    role = role_name("shop", Role.REHEARSER)
+    installation.execute(f"ALTER ROLE {role} NOLOGIN")
+    installation.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role)
+    workflow_id = await installation.submit(refund(1006), **about(1006))
+    async with asyncio.timeout(LIMIT):
+        while "validation fails, attempt" not in (answer := (await approver.get(f"/tickets/{workflow_id}")).text):  # noqa: ASYNC110 - the failure is the server's
+            await asyncio.sleep(0.05)
+    assert "is not permitted to log in" in answer
+    installation.execute(f"ALTER ROLE {role} LOGIN")
+    view = await installation.until_waiting(workflow_id)
+    answer = (await approver.get(page(view))).text
+    assert "validation went on with attempt " in answer
+    assert "validation fails" not in answer
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 

@@ -216,7 +216,7 @@ async def test_a_namespace_that_forgets_soon_or_is_not_there(untuned: Client, se
     )
     address = untuned.service_client.config.target_host
     for namespace, check, message in (
-        ("short", "retention", "what has ended is remembered for 2:00:00; the same ticket, sent again later, starts"),
+        ("short", "retention", "what has ended is remembered for 2 hours; the same ticket, sent again later, starts"),
         ("nowhere", "connection", "create it, or set temporal.namespace"),
     ):
         there = settings.model_copy(update={"temporal": Temporal(address=address, namespace=namespace)})

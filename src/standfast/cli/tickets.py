@@ -1,15 +1,12 @@
 """Commands that submit tickets and look at them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, read_text, run
 from standfast.cli.output import moment
 from standfast.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from standfast.timeline import TimelineEntry
 
 NOT_THROUGH = 1
 
@@ -123,13 +120,9 @@ def history(invocation: Invocation, ticket: str) -> None:
             output.document(entries)
         else:
             cells: list[list[Any]] = [
-                [moment(e.at), e.step, e.what, e.detail.get("seconds"), e.attempt, _failure(e)] for e in entries
+                [moment(e.at), e.step, e.what, e.detail.get("seconds"), e.attempt, e.detail.get("failure")]
+                for e in entries
             ]
             output.table(["time", "step", "what", "seconds", "attempt", "failure"], cells)
 
     run(work())
-
-
-def _failure(entry: "TimelineEntry") -> str | None:
-    """Return why the entry's step failed; a recovery has said so already."""
-    return None if entry.step == "recovery" else entry.detail.get("failure")

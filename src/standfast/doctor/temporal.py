@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import EventType, IndexedValueType, TaskQueueType
+from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -19,6 +18,7 @@ from standfast import cluster, visibility
 from standfast.doctor import clocks
 from standfast.doctor.check import Check
 from standfast.errors import StandfastError
+from standfast.pollers import ACTIVITY, pollers
 from standfast.recoveries import time_of
 from standfast.settings import Settings
 from standfast.steps import Pool
@@ -65,7 +65,8 @@ async def _asked(name: str, look: Callable[[Client], Awaitable[list[Check]]], cl
 async def _retention(client: Client) -> Check:
     answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     kept = answer.config.workflow_execution_retention_ttl.ToTimedelta()
-    found = f"what has ended is remembered for {kept}; the same ticket, sent again later, starts anew"
+    hours = f"{kept.total_seconds() / 3600:g} hours"
+    found = f"what has ended is remembered for {hours}; the same ticket, sent again later, starts anew"
     if kept >= _REMEMBERED:
         return Check(name="temporal retention", ok=True, message=found)
     advice = f"raise it: temporal operator namespace update --retention 7d {client.namespace}"
@@ -83,27 +84,22 @@ async def _search_attributes(client: Client) -> list[Check]:
 
 
 async def _task_queues(client: Client) -> list[Check]:
-    return [_spare(pool, await _pollers(client, pool)) for pool in Pool]
-
-
-def _spare(pool: Pool, pollers: frozenset[str]) -> Check:
-    name, start = f"temporal task queue {pool}", f"start `standfast worker --pool {pool}`"
-    if not pollers:
-        return Check(name=name, ok=False, message=f"no worker asks for work: every ticket stops here; {start}")
-    if len(pollers) < _SPARE:
-        message = f"one worker only ({min(pollers)}): if it dies, its work waits until it is back; {start} once more"
-        return Check(name=name, ok=False, message=message)
-    return Check(name=name, ok=True, message=f"{len(pollers)} workers ask for work")
-
-
-async def _pollers(client: Client, pool: Pool) -> frozenset[str]:
-    """Return the identities of the workers that asked for activities lately; every worker of ours does."""
-    kind = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-    queue = TaskQueue(name=pool)
-    request = DescribeTaskQueueRequest(namespace=client.namespace, task_queue=queue, task_queue_type=kind)
-    answer = await client.workflow_service.describe_task_queue(request)
     since = clocks.now() - _SEEN
-    return frozenset(poller.identity for poller in answer.pollers if time_of(poller.last_access_time) > since)
+    checks: list[Check] = []
+    for pool in Pool:
+        found = await pollers(client, pool, ACTIVITY)  # every worker of ours asks for activities
+        checks.append(_spare(pool, {poller.identity for poller in found if time_of(poller.last_access_time) > since}))
+    return checks
+
+
+def _spare(pool: Pool, workers: set[str]) -> Check:
+    name, start = f"temporal task queue {pool}", f"start `standfast worker --pool {pool}`"
+    if not workers:
+        return Check(name=name, ok=False, message=f"no worker asks for work: every ticket stops here; {start}")
+    if len(workers) < _SPARE:
+        message = f"one worker only ({min(workers)}): if it dies, its work waits until it is back; {start} once more"
+        return Check(name=name, ok=False, message=message)
+    return Check(name=name, ok=True, message=f"{len(workers)} workers ask for work")
 
 
 @dataclass(frozen=True)

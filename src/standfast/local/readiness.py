@@ -7,19 +7,16 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from standfast.errors import ServiceUnavailable
+from standfast.pollers import ACTIVITY, WORKFLOW, pollers
 from standfast.steps import Pool
 
 Ready = Callable[[int], Awaitable[bool]]
 _ANSWER = timedelta(seconds=2)
-_WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-_ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-_POLLED = {Pool.CORE: (_WORKFLOW, _ACTIVITY), Pool.LLM: (_WORKFLOW, _ACTIVITY), Pool.DATABASE: (_ACTIVITY,)}
+_POLLED = {Pool.CORE: (WORKFLOW, ACTIVITY), Pool.LLM: (WORKFLOW, ACTIVITY), Pool.DATABASE: (ACTIVITY,)}
 
 
 def polls(client: Client, pool: Pool) -> Ready:
@@ -56,11 +53,8 @@ def answers(url: str) -> Ready:
 
 
 async def _pollers(client: Client, pool: Pool, kind: TaskQueueType.ValueType) -> list[str]:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace, task_queue=TaskQueue(name=pool), task_queue_type=kind
-    )
     try:
-        described = await client.workflow_service.describe_task_queue(request, timeout=_ANSWER)
-    except RPCError as error:
-        raise ServiceUnavailable(f"Temporal: {error.message}") from error
-    return [poller.identity for poller in described.pollers]
+        async with asyncio.timeout(_ANSWER.total_seconds()):
+            return [poller.identity for poller in await pollers(client, pool, kind)]
+    except (RPCError, TimeoutError) as error:
+        raise ServiceUnavailable(f"Temporal: {error}") from error
