@@ -535,7 +535,7 @@ async def frozen(
 
 
 def is_begin(message: bytes) -> bool:
-    return b"REPEATABLE READ, READ WRITE" in message
+    return b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ" in message
 
 
 def is_claim(message: bytes) -> bool:
