@@ -26,7 +26,7 @@ _OPTIONS = (
     '--dynamic-config-value=history.timerProcessorMaxTimeShift="20ms"',
     # A process that is frozen or cut off holds polls; they are given no work once its connection is found dead.
     '--dynamic-config-value=frontend.keepAliveTime="1s"',
-    '--dynamic-config-value=frontend.keepAliveTimeout="2s"',
+    '--dynamic-config-value=frontend.keepAliveTimeout="700ms"',
     *(f"--search-attribute={name}=Keyword" for name in _ATTRIBUTES),
     # No calls to the outside, and no configuration that was made for another server.
     "--ui-disable-news-fetch",
