@@ -170,6 +170,29 @@ def test_a_request_that_was_cut_off_after_the_record_counts_too() -> None:
     assert not proofs.no_recorded_call_is_repeated(replace(well, exchanges=[*well.exchanges, cut])).holds
 
 
+@pytest.mark.parametrize(
+    ("service", "began", "woke_at", "is_zombie"),
+    [
+        ("worker-llm", 0.3, 2, True),
+        ("worker-llm", 0.3, 8, False),  # others sent it
+        ("worker-llm", 0.95, 2, False),  # frozen after the record: it could have known
+        ("worker-core", 0.3, 2, False),
+    ],
+)
+def test_what_a_frozen_worker_was_about_to_send_is_counted_apart(
+    service: str, began: float, woke_at: float, is_zombie: bool
+) -> None:
+    well = evidence()
+    again = Exchange(at=at(2.05), digest="call-1", answer_id="paid twice")
+    freeze = Period(fault=ProcessFault(service=service, how=How.FREEZE), began=at(began), ended=at(woke_at))
+
+    proof = proofs.no_recorded_call_is_repeated(replace(well, exchanges=[*well.exchanges, again], faults=[freeze]))
+
+    assert proof.holds is is_zombie
+    assert proof.counts["sent by a frozen worker as it woke"] == is_zombie
+    assert proof.counts["repeated after being recorded"] == (not is_zombie)
+
+
 def test_a_call_that_was_answered_again_before_there_was_a_record_is_counted_apart() -> None:
     well = evidence()
     before = Exchange(at=at(0.15), digest="call-1", answer_id="lost-with-its-worker")

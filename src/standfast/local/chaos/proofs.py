@@ -1,10 +1,11 @@
 """The six proofs of durability, each a pure function over the evidence."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from standfast.local.chaos.calls import Call, recorded_calls
 from standfast.local.chaos.evidence import Evidence, Period, Submitted
 from standfast.local.chaos.faults import How, ModelFault, ProcessFault
 from standfast.local.chaos.histories import ActivityRun
@@ -106,39 +107,41 @@ def _whose(row: Row) -> str:
 
 def no_recorded_call_is_repeated(evidence: Evidence) -> Proof:
     """After an answer was recorded, the provider saw no further request of the same call."""
-    digests = {e.answer_id: e.digest for e in evidence.exchanges if e.answer_id is not None}
-    requests: dict[str, list[Exchange]] = defaultdict(list)
-    for exchange in evidence.exchanges:
-        requests[exchange.digest].append(exchange)
-    answered = Counter(digests.values())
-    recorded = {digests[call.answer_id] for call in evidence.calls if call.answer_id in digests}
-    violations = []
-    for call in evidence.calls:
-        where = f"{call.workflow_id} activity {call.activity_id}"
-        digest = digests.get(call.answer_id)
-        if digest is None:
-            violations.append(
-                Violation(where=where, expected="an answer of the provider", found=f"answer {call.answer_id!r}")
-            )
-            continue
-        late = [e for e in requests[digest] if e.at > call.recorded_at]
-        if late:
-            found = f"{len(late)} more, the first at {late[0].at:%H:%M:%S.%f}"
-            expected = f"no request after its answer was recorded at {call.recorded_at:%H:%M:%S.%f}"
-            violations.append(Violation(where=where, expected=expected, found=found))
-    violations += _unrecorded(evidence)
+    calls = recorded_calls(evidence)
+    late = [(call, exchange) for call in calls for exchange in call.late]
+    repeated = [(call, exchange) for call, exchange in late if not call.sent_as_it_woke(exchange, evidence.faults)]
+    answered = [exchange for exchange in evidence.exchanges if exchange.answer_id is not None]
+    known = {exchange.digest for call in calls for exchange in call.requests}
     return Proof(
         claim="no model call was repeated after its answer was recorded",
         counts={
             "requests": len(evidence.exchanges),
-            "answered": sum(answered.values()),
-            "recorded": len(evidence.calls),
-            "repeated after being recorded": sum("no request after" in v.expected for v in violations),
-            "answered again before being recorded": sum(answered[d] - 1 for d in recorded),
-            "answered, never recorded": sum(n for digest, n in answered.items() if digest not in recorded),
+            "answered": len(answered),
+            "recorded": len(calls),
+            "repeated after being recorded": len(repeated),
+            "sent by a frozen worker as it woke": len(late) - len(repeated),
+            "answered again before being recorded": sum(max(0, call.answered_before - 1) for call in calls),
+            "answered, never recorded": sum(exchange.digest not in known for exchange in answered),
         },
-        violations=tuple(violations),
+        violations=(
+            *(_repeated(call, exchange) for call, exchange in repeated),
+            *(_made_up(call) for call in calls if not call.requests),
+            *_unrecorded(evidence),
+        ),
     )
+
+
+def _repeated(call: Call, late: Exchange) -> Violation:
+    return Violation(
+        where=f"{call.recorded.workflow_id} activity {call.recorded.activity_id}",
+        expected=f"no request after its answer was recorded at {call.recorded.recorded_at:%H:%M:%S.%f}",
+        found=f"one at {late.at:%H:%M:%S.%f}",
+    )
+
+
+def _made_up(call: Call) -> Violation:
+    where = f"{call.recorded.workflow_id} activity {call.recorded.activity_id}"
+    return Violation(where=where, expected="an answer of the provider", found=f"answer {call.recorded.answer_id!r}")
 
 
 def _unrecorded(evidence: Evidence) -> Iterator[Violation]:
