@@ -1,4 +1,4 @@
-"""`scripts/bench`: run a benchmark, print its tables, and keep them as JSON if asked to."""
+"""`scripts/bench`: run benchmarks, print their tables, and keep them as JSON."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import pipeline
+from bench import documents, latency, pipeline, recovery
 from bench.report import Report
 
 Run = Coroutine[Any, Any, Report]
@@ -17,11 +17,27 @@ keep = click.option("--json", "file", type=click.Path(path_type=Path), help="Wri
 quick = click.option("--quick", is_flag=True, help="Sizes that tell whether it works, not how fast it is.")
 
 
-@click.group()
-def bench() -> None:
-    """Benchmarks on real services of their own. Leave the machine alone meanwhile."""
-    logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("standfast.local").setLevel(logging.ERROR)
+@click.group(invoke_without_command=True)
+@click.pass_context
+def bench(context: click.Context) -> None:
+    """Benchmarks on real services of their own. Leave the machine alone meanwhile.
+
+    Without a command all of them run, and docs/benchmarks.md is written.
+    """
+    logging.basicConfig(level=logging.ERROR)
+    if context.invoked_subcommand is None:
+        documents.RESULTS.mkdir(exist_ok=True)
+        for benchmark in documents.BENCHMARKS:
+            _report(benchmark.run(benchmark.Size()), documents.RESULTS / f"{documents.name(benchmark)}.json")
+        documents.DOCUMENT.write_text(documents.text(), "utf-8")
+
+
+@bench.command(name="recovery")
+@keep
+@quick
+def recovery_(file: Path | None, *, quick: bool) -> None:
+    """Kill -9 of a worker at each step, our time-outs beside the SDK's."""
+    _report(recovery.run(recovery.QUICK if quick else recovery.Size()), file)
 
 
 @bench.command(name="pipeline")
@@ -30,9 +46,22 @@ def bench() -> None:
 @click.option("--tickets", default=10_000, help="How far the tickets grow in the last part.")
 def pipeline_(file: Path | None, *, quick: bool, tickets: int) -> None:
     """Throughput and latency beside a bare Temporal workflow; cost as tickets grow."""
-    grown = tuple(n for n in (100, 1_000, 10_000) if n < tickets)
-    size = pipeline.Size(growth=(*grown, tickets))
-    _report(pipeline.run(pipeline.Size(rounds=1, tickets=4, in_flight=2, growth=(4, 8)) if quick else size), file)
+    grown = tuple(n for n in pipeline.Size().growth if n < tickets)
+    _report(pipeline.run(pipeline.QUICK if quick else pipeline.Size(growth=(*grown, tickets))), file)
+
+
+@bench.command(name="latency")
+@keep
+@quick
+def latency_(file: Path | None, *, quick: bool) -> None:
+    """Starting a ticket, and reacting to a decision, while 1,000 tickets wait."""
+    _report(latency.run(latency.QUICK if quick else latency.Size()), file)
+
+
+@bench.command()
+def docs() -> None:
+    """Write docs/benchmarks.md from the reports in bench/results."""
+    documents.DOCUMENT.write_text(documents.text(), "utf-8")
 
 
 def _report(run: Run, file: Path | None) -> None:

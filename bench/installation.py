@@ -59,6 +59,10 @@ class Services:
         await self.supervisor.start(change(replace(server.service(), name=name)))
         return server.address
 
+    def supervisor_of(self, name: str) -> Supervisor:
+        """Return a supervisor for further processes."""
+        return Supervisor(self.folder / "logs" / name, _ignore)
+
     def pid(self, service: str) -> int:
         """Return the process id of a running service."""
         return next(s.pid for s in self.supervisor.status() if s.service == service and s.pid is not None)
@@ -134,7 +138,7 @@ class Installation:
     @asynccontextmanager
     async def serving(self, *workers: Service) -> AsyncIterator[dict[str, int]]:
         """Keep the workers running; give the process id of each pool's first one."""
-        async with Supervisor(self.services.folder / "logs", _ignore) as supervisor:
+        async with self.services.supervisor_of(self.name) as supervisor:
             await supervisor.start(*workers)
             running = {status.service: status.pid for status in supervisor.status()}
             yield {pool.value: pid for pool in Pool for name, pid in running.items() if pid and f"-{pool}" in name}

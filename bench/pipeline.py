@@ -51,6 +51,9 @@ class Size:
     """Tickets in all at the end of each stretch."""
 
 
+QUICK = Size(rounds=1, tickets=4, in_flight=2, growth=(4, 8))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Some tickets, one after another on each of a few lanes."""

@@ -24,8 +24,8 @@ def ticket(number: int, *, prefix: str = "T", needs_approval: bool = False) -> T
 
 
 def note(value: str, order: int) -> dict[str, Any]:
-    """Return a plan that changes one row."""
-    sql = "UPDATE shop.orders SET note = $1 WHERE id = $2"
+    """Return a plan that changes one row; done twice it would show."""
+    sql = "UPDATE shop.orders SET note = note || $1 WHERE id = $2"
     return {"operations": [{"sql": sql, "params": [value, order], "expect_rows": 1}]}
 
 

@@ -1,0 +1,163 @@
+"""How quickly Standfast answers while many tickets wait: starting one, and reacting to a decision.
+
+The agent answers at once, and every plan needs a person. Cached: the worker remembers the waiting tickets. Evicted: it
+was started a moment ago, and replays a ticket's history before it can react.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from temporalio.api.enums.v1 import EventType
+
+from bench.installation import Installation, Services
+from bench.planner import ticket
+from bench.report import Machine, Report, Table, percentile
+from standfast.decision import DecisionVerdict, Mode
+from standfast.outcome import State
+from standfast.report import SafetyReport
+from standfast.steps import REVIEW, VALIDATE, Pool
+from standfast.visibility import STATE
+
+_AT_ONCE = 20  # tickets on their way to waiting
+_LOOK = 0.1  # seconds between two looks at how many wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured."""
+
+    waiting: int = 1_000
+    starts: int = 50
+    decisions: int = 100
+    """Cached, and as many evicted."""
+
+
+QUICK = Size(waiting=8, starts=2, decisions=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """One decision; all in milliseconds since it was sent."""
+
+    reaction: float
+    """Until the workflow's first command."""
+    recorded: float
+    """Until the sender was told that it is on record."""
+    going_on: float
+    """Until the ticket's next step was scheduled."""
+
+
+async def run(size: Size) -> Report:
+    """Measure, and return what was found."""
+    async with Services.start() as services:
+        address = await services.temporal("temporal")
+        installation = await Installation.create(services, address, "shop", planner={"agent": "bench.planner:plan"})
+        cached, evicted = range(size.decisions), range(size.decisions, 2 * size.decisions)
+        async with installation.serving(*map(installation.worker, Pool)):
+            await _fill(installation, range(size.waiting))
+            starts = [await _start(installation, size.waiting + number) for number in range(size.starts)]
+            seen = {number: await _report_of(installation, number) for number in (*cached, *evicted)}
+            by_memory = [await _decide(installation, number, seen[number]) for number in cached]
+        async with installation.serving(*map(installation.worker, Pool)):
+            by_replay = [await _decide(installation, number, seen[number]) for number in evicted]
+        machine = await Machine.describe(installation.temporal, installation.owner_url)
+    rows = [
+        _row("start a ticket: round trip", starts),
+        *_rows("cached", by_memory),
+        *_rows("evicted", by_replay),
+    ]
+    reactions = {"cached": by_memory, "evicted": by_replay}
+    return Report(
+        benchmark="latency",
+        machine=machine,
+        setting=(
+            f"{size.waiting:,} tickets waiting, one worker a pool; {size.starts} starts, {size.decisions} decisions "
+            "cached and as many evicted, one at a time"
+        ),
+        figures={
+            f"decision to reaction, {kind}, p99 ms": percentile([d.reaction for d in decided], 99) or 0
+            for kind, decided in reactions.items()
+        },
+        tables=(Table(title="Milliseconds", columns=("what", "p50", "p99", "max"), rows=tuple(rows)),),
+    )
+
+
+def _rows(kind: str, decided: Sequence[Decided]) -> Iterable[tuple[str, float | None, float | None, float]]:
+    yield _row(f"decision to the workflow's first reaction, {kind}", [d.reaction for d in decided])
+    yield _row(f"decision to its being on record, {kind}", [d.recorded for d in decided])
+    yield _row(f"decision to the next step, {kind}", [d.going_on for d in decided])
+
+
+def _row(what: str, values: Sequence[float]) -> tuple[str, float | None, float | None, float]:
+    return what, percentile(values, 50), percentile(values, 99), max(values)
+
+
+async def _fill(installation: Installation, numbers: Sequence[int]) -> None:
+    """Submit tickets until all of them wait for a decision."""
+    for number in numbers:
+        if number % _AT_ONCE == 0:
+            await _until_waiting(installation, number - _AT_ONCE)
+        await installation.client.submit(ticket(number, needs_approval=True))
+    await _until_waiting(installation, len(numbers))
+
+
+async def _until_waiting(installation: Installation, count: int) -> None:
+    query = f'{STATE.name} = "{State.WAITING}"'
+    while (await installation.temporal.count_workflows(query)).count < count:  # noqa: ASYNC110 - the server counts
+        await asyncio.sleep(_LOOK)
+
+
+async def _start(installation: Installation, number: int) -> float:
+    """Return how long the submission took, once its ticket waits, too."""
+    began = time.monotonic()
+    await installation.client.submit(ticket(number, needs_approval=True))
+    milliseconds = 1000 * (time.monotonic() - began)
+    await _until_waiting(installation, number + 1)
+    return milliseconds
+
+
+async def _report_of(installation: Installation, number: int) -> SafetyReport:
+    workflow_id = ticket(number, needs_approval=True).workflow_id
+    view = await installation.client.view(workflow_id)
+    if view.report is None:
+        raise RuntimeError(f"{workflow_id} waits with no report")
+    return view.report
+
+
+async def _decide(installation: Installation, number: int, seen: SafetyReport) -> Decided:
+    """Approve, wait for the ticket's end, and read from its history when it reacted."""
+    workflow_id = ticket(number, needs_approval=True).workflow_id
+    sent = datetime.now(UTC)
+    await installation.client.decide(
+        workflow_id,
+        verdict=DecisionVerdict.APPROVE,
+        by="ben@example.com",
+        mode=Mode.CLI,
+        plan_digest=seen.plan_digest,
+        fingerprint=seen.fingerprint,
+    )
+    recorded = datetime.now(UTC)
+    await installation.client.wait(workflow_id)
+    scheduled = await _scheduled(installation, workflow_id)
+    return Decided(
+        reaction=_milliseconds(sent, scheduled[REVIEW.name]),
+        recorded=_milliseconds(sent, recorded),
+        going_on=_milliseconds(sent, scheduled[VALIDATE.name]),
+    )
+
+
+async def _scheduled(installation: Installation, workflow_id: str) -> dict[str, datetime]:
+    """Return when each step was scheduled last: what is approved is validated once more."""
+    history = await installation.temporal.get_workflow_handle(workflow_id).fetch_history()
+    return {
+        event.activity_task_scheduled_event_attributes.activity_type.name: event.event_time.ToDatetime(tzinfo=UTC)
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    }
+
+
+def _milliseconds(since: datetime, until: datetime) -> float:
+    return 1000 * (until - since).total_seconds()
