@@ -85,8 +85,7 @@ async def run(size: Size) -> Report:
             pids = {_OURS: servers | our_pids, _BARE: servers | bare_pids, _FLAT: servers | bare_pids}
             batches = await _alternating(sides, pids, size)
             per_step = await _per_step(ours, size.tickets)
-        async with ours.serving(*map(ours.worker, Pool)) as our_pids:
-            growth = await _growth(sides[_OURS], ours, servers | our_pids, size)
+            growth = await _growth(sides[_OURS], ours, pids[_OURS], size)
         machine = await Machine.describe(client, ours.owner_url)
     ratios = {
         name: statistics.median(mine.rate / theirs.rate for mine, theirs in zip(batches[_OURS], other, strict=True))
