@@ -65,5 +65,5 @@ async def _heartbeats(failures: int) -> None:
     if timeout is None:
         return
     while True:
+        await asyncio.sleep(timeout.total_seconds() / 5)  # first, so that what is done soon sends none
         activity.heartbeat(failures)
-        await asyncio.sleep(timeout.total_seconds() / 5)
