@@ -161,8 +161,9 @@ class TicketWorkflow:
         )
         try:
             return await steps.EXECUTE(request, summary=f"execute plan {report.plan_digest[:12]}")
-        except ActivityError as error:
-            drifted = isinstance(error.cause, ApplicationError) and error.cause.type == steps.DRIFTED
+        except (ActivityError, asyncio.CancelledError) as error:
+            # A cancellation that comes in one workflow task with the execution's result hides it: the ledger has it.
+            drifted = isinstance(error.__cause__, ApplicationError) and error.__cause__.type == steps.DRIFTED
             self._drifts += drifted
             if drifted and self._drifts <= MAX_DRIFTS:
                 return None

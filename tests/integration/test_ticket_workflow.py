@@ -435,6 +435,28 @@ async def test_an_execution_that_nobody_can_tell_about_ends_in_words(postgres: s
     assert "this process has no writer URL for target 'shop'" in outcome.reason
 
 
+async def test_a_cancellation_that_comes_together_with_the_execution_does_not_deny_it(
+    postgres: str, own_temporal: str
+) -> None:
+    settings, owner = await prepare(postgres, own_temporal, f"t{uuid4().hex[:8]}")
+    async with Standfast.connect(settings) as client:
+        elsewhere = Installation(settings, client, owner)
+        await elsewhere.constrain(CONSTRAINTS)
+        async with serving(settings, Pool.CORE, Pool.LLM):
+            workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
+            await elsewhere.until(workflow_id, lambda view: view.state is State.EXECUTING)
+        await client.cancel(workflow_id)
+        handle = (await cluster.connect(settings)).get_workflow_handle(workflow_id)
+        async with serving(settings, Pool.DATABASE):
+            while (await handle.describe()).raw_description.pending_activities:  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.02)
+            async with serving(settings, Pool.CORE):  # which learns of both at once
+                outcome = await client.wait(workflow_id)
+    assert len(elsewhere.ledger(workflow_id)) == 1
+    assert outcome.state is State.DONE
+    assert outcome.execution is not None
+
+
 async def test_the_timeline_tells_the_six_steps(installation: Installation) -> None:
     workflow_id = await installation.submit(refund(1013), **about(1013))
     view = await installation.until_waiting(workflow_id)
