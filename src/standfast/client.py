@@ -54,6 +54,8 @@ _DIGEST = "ticket_digest"
 _AT_ONCE = 8  # histories fetched together
 _ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
+# A workflow takes ten updates at a time; Temporal turns further ones away, which people would have to repeat.
+_DECISIONS = 5
 
 
 class Submitted(Record):
@@ -70,6 +72,7 @@ class Standfast:
     def __init__(self, temporal: Client, settings: Settings) -> None:
         self._temporal = temporal
         self._settings = settings
+        self._delivering = asyncio.Semaphore(_DECISIONS)
 
     @classmethod
     @asynccontextmanager
@@ -344,13 +347,14 @@ class Standfast:
 
         Raises: as `decide` does.
         """
-        with self._translated(workflow_id):
-            return await self._handle(workflow_id).execute_update(
-                TicketWorkflow.decide,
-                decision,
-                id=decision.proof.id if decision.proof else None,
-                rpc_timeout=_ON_RECORD,
-            )
+        async with self._delivering:
+            with self._translated(workflow_id):
+                return await self._handle(workflow_id).execute_update(
+                    TicketWorkflow.decide,
+                    decision,
+                    id=decision.proof.id if decision.proof else None,
+                    rpc_timeout=_ON_RECORD,
+                )
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask the ticket to end; what is being executed is finished or rolled back as a whole first.
@@ -490,4 +494,6 @@ def _rpc(workflow_id: str, error: RPCError) -> StandfastError:
         return _nobody(workflow_id)
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
         return InvalidInput(f"Temporal refused the request for {workflow_id}: {error.message}")
-    return ServiceUnavailable(f"Temporal: {error.message}")
+    if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+        return ServiceUnavailable(f"too much is asked of {workflow_id} at this moment ({error.message}); try again")
+    return ServiceUnavailable(f"Temporal: {error.message}; try again")
