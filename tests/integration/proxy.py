@@ -38,11 +38,6 @@ class Proxy:
             listener.close()
             await self.cut()
 
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return len(self._lines)
-
     async def cut(self) -> None:
         """Break all connections that are open."""
         lines = list(self._lines)
