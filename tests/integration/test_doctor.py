@@ -22,6 +22,7 @@ from standfast.doctor.databases import inspect_control, inspect_target
 from standfast.doctor.examination import examine
 from standfast.doctor.temporal import inspect_temporal
 from standfast.local.ports import free_port
+from standfast.local.postgres import Postgres
 from standfast.local.supervisor import Event, Supervisor
 from standfast.local.temporal import TemporalServer
 from standfast.settings import Control, Settings, Target, Temporal
@@ -49,6 +50,10 @@ def settings(prepared: tuple[Settings, str]) -> Settings:
 @pytest.fixture
 def owner(prepared: tuple[Settings, str]) -> str:
     return prepared[1]
+
+
+def ignore(event: Event) -> None:
+    del event
 
 
 def control_owner(settings: Settings, owner: str) -> str:
@@ -113,6 +118,21 @@ async def test_a_server_that_does_not_survive_a_power_cut(settings: Settings, ow
         connection.execute("SELECT pg_reload_conf()")
 
 
+async def test_a_hot_standby_in_the_place_of_its_primary(home: Path) -> None:
+    server = Postgres(home, port=free_port())
+    await server.prepare()
+    service = server.service()
+    service = replace(service, argv=(*service.argv, "-c", "wal_level=replica"))
+    async with Supervisor(home / "logs", ignore) as supervisor:
+        await supervisor.start(service)
+    (home / "data" / "standby.signal").touch()
+    async with Supervisor(home / "logs", ignore) as supervisor:
+        await supervisor.start(service)
+        checks = await inspect_target("shop", Target(writer=SecretStr(server.url())))
+    found = {check.name: check.message for check in checks if not check.ok}
+    assert found[f"{WRITER} standby"] == "the server is a hot standby, which takes no writes; give the primary's URL"
+
+
 async def test_too_few_connections_for_one_worker(settings: Settings, owner: str) -> None:
     database = f"ALTER DATABASE {database_name(owner)} CONNECTION LIMIT"
     with changed(owner, f"{database} 7", f"{database} -1"):
@@ -174,10 +194,6 @@ async def test_a_pool_that_nobody_serves_and_one_without_a_spare(untuned: Client
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def untuned(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
     """A Temporal server whose timers are as late as they are by default."""
-
-    def ignore(event: Event) -> None:
-        del event
-
     folder: Path = tmp_path_factory.mktemp("temporal")
     server = TemporalServer(folder, port=free_port(), ui_port=free_port())
     service = server.service()

@@ -91,4 +91,5 @@ def _bill(bill: "Bill") -> str:
         return "none"
     price = f"{bill.usd:.4f} USD" if bill.unpriced < bill.calls else "price not known"
     partly = f" (without {bill.unpriced} of unknown price)" if 0 < bill.unpriced < bill.calls else ""
-    return f"{bill.calls} calls, {bill.input_tokens:,} tokens in, {bill.output_tokens:,} out, {price}{partly}"
+    calls = "1 call" if bill.calls == 1 else f"{bill.calls} calls"
+    return f"{calls}, {bill.input_tokens:,} tokens in, {bill.output_tokens:,} out, {price}{partly}"

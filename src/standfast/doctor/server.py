@@ -55,7 +55,7 @@ def _writing(row: _Row) -> Iterator[tuple[str, str]]:
         if row[name] == "off":
             yield name, "is off: a commit that was acknowledged can be lost in a crash; set it on"
     if row["standby"]:
-        yield "standby", "the server is a hot standby, which takes no writes; give the URL of the primary"
+        yield "standby", "the server is a hot standby, which takes no writes; give the primary's URL"
     elif row["read_only"]:
         yield (
             "default_transaction_read_only",
