@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Self
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
@@ -54,7 +55,8 @@ _DIGEST = "ticket_digest"
 _AT_ONCE = 8  # histories fetched together
 _ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
-# A workflow takes ten updates at a time; Temporal turns further ones away, which people would have to repeat.
+# On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
+# repeat them.
 _DECISIONS = 5
 
 
@@ -72,7 +74,7 @@ class Standfast:
     def __init__(self, temporal: Client, settings: Settings) -> None:
         self._temporal = temporal
         self._settings = settings
-        self._delivering = asyncio.Semaphore(_DECISIONS)
+        self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
 
     @classmethod
     @asynccontextmanager
@@ -347,7 +349,7 @@ class Standfast:
 
         Raises: as `decide` does.
         """
-        async with self._delivering:
+        async with self._delivering.setdefault(workflow_id, asyncio.Semaphore(_DECISIONS)):
             with self._translated(workflow_id):
                 return await self._handle(workflow_id).execute_update(
                     TicketWorkflow.decide,
