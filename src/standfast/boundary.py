@@ -43,11 +43,16 @@ class _ActivityBoundary(ActivityInboundInterceptor):
             if bounded or failures + 1 < _MAX_FAILURES:
                 activity.heartbeat(failures + 1)
                 raise
-            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+            raise ApplicationError(_unforeseen(error, info), type=type(error).__name__, non_retryable=True) from error
         finally:
             beating.cancel()
             with suppress(asyncio.CancelledError):
                 await beating
+
+
+def _unforeseen(error: Exception, info: activity.Info) -> str:
+    kind = type(error).__name__
+    return f"{info.activity_type} failed {_MAX_FAILURES} times, the worker's log tells where; at last: {kind}: {error}"
 
 
 def _earlier_failures() -> int:

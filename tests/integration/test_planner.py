@@ -179,13 +179,46 @@ async def test_models_are_named_as_pydantic_ai_names_them(shop: Settings, provid
         assert await planning.plan(Calls("describe_table", table="orders"), Answers(PLAN)) == PLAN
 
 
-@pytest.mark.parametrize("trouble", [Raw(500), Raw(429, headers={"Retry-After": "1"}), Raw(200, "<html>"), Cut()])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Raw(500),
+        Raw(529),
+        Raw(429, headers={"Retry-After": "1"}),
+        Raw(200, "<html>"),
+        Raw(200, ""),
+        Raw(200, '{"object": "response"}'),
+        Cut(),
+    ],
+)
 async def test_trouble_that_passes_costs_another_attempt_of_one_request(planning: Planning, trouble: Turn) -> None:
     handle = await planning.start(Calls("describe_table", table="orders"), trouble, Answers(PLAN))
 
     assert await handle.result() == PLAN
     assert planning.provider.asked.total() == 3
     assert len(await activities(handle)) == 3
+
+
+async def test_an_answer_that_is_late_is_given_up_and_asked_for_again(
+    planning: Planning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "MODEL_ANSWER", timedelta(seconds=0.5))
+    asked, released = threading.Event(), threading.Event()
+    handle = await planning.start(Waits(asked, released, Answers(PLAN)), Answers(PLAN))
+    try:
+        assert await handle.result() == PLAN
+    finally:
+        released.set()
+    assert planning.provider.asked.total() == 2
+
+
+@pytest.mark.parametrize("body", ['{"object": "response"}', "[]"])
+async def test_a_provider_that_never_makes_sense_is_given_up_in_words(planning: Planning, body: str) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await planning.plan(Raw(200, body))
+    assert caught.value.cause is not None
+    assert "model_request failed 5 times, the worker's log tells where" in str(caught.value.cause.__cause__)
+    assert planning.provider.asked.total() == 5
 
 
 async def test_a_model_that_goes_round_in_circles_is_stopped(planning: Planning) -> None:
