@@ -1,6 +1,7 @@
 """Review of a decision: who took it, may he, and on record it goes, whatever the answer."""
 
 from collections.abc import Mapping
+from datetime import UTC
 
 from temporalio import activity
 
@@ -17,7 +18,6 @@ _MESSAGES: Mapping[Refusal, str] = {
     Refusal.STALE_ROWS: "the rows have changed since this plan was shown; look at it and decide again",
     Refusal.UNSIGNED: "the decision has no proof of who took it",
     Refusal.BAD_SIGNATURE: "the decision's signature is not valid for any of the configured public keys",
-    Refusal.EXPIRED_SIGNATURE: f"the decision was signed more than {MAX_AGE} before it arrived; take it again",
     Refusal.OWN_TICKET: "the requester of a ticket may not decide on it",
     Refusal.ALREADY_APPROVED: "you have approved this plan before; it needs a further person",
     Refusal.COMMENT_REQUIRED: "say why in a comment",
@@ -90,4 +90,10 @@ def _message(request: ReviewRequest, refused: Refusal | None) -> str:
         if request.decided_by:
             return f"{request.decided_by} has decided already; the ticket is {request.state}"
         return f"the ticket is {request.state}, not waiting for a decision"
+    if refused is Refusal.EXPIRED_SIGNATURE and request.decision.proof is not None:
+        signed, arrived = request.decision.proof.issued_at.astimezone(UTC), request.received_at
+        return (
+            f"by the clock of the machine that signed it, the decision was signed at {signed:%Y-%m-%d %H:%M:%S} UTC; it"
+            f" arrived at {arrived:%H:%M:%S} and was good for {MAX_AGE}: take it again, or set that clock"
+        )
     return _MESSAGES[refused]

@@ -3,14 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Self
 
 import psycopg
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
 
-from standfast import cluster
+from standfast import cluster, signing
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
@@ -161,3 +162,24 @@ async def test_two_people_who_approve_at_once_make_one_approval(installation: In
     assert len([answer for answer in answered if isinstance(answer, DecisionRecord)]) == 2  # the winner's, twice
     await assert_refunded_once(installation, view, 1005)
     assert audited(installation, view.workflow_id)["decision"] == 1
+
+
+@pytest.mark.parametrize(("order", "hours"), [(1006, -1), (1007, 1)])
+async def test_a_decision_from_a_machine_whose_clock_is_wrong_is_told_so(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, order: int, hours: int
+) -> None:
+    view = await waiting(installation, order)
+
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=hours)
+
+    with monkeypatch.context() as wrong:
+        wrong.setattr(signing, "datetime", WrongClock)
+        with pytest.raises(DecisionRefused, match=r"signed at .* set that clock") as refused:
+            await installation.decide(view, APPROVE)
+    assert refused.value.reason == Refusal.EXPIRED_SIGNATURE
+    assert (await installation.client.view(view.workflow_id)).state is State.WAITING
+    await installation.decide(view, APPROVE)
+    await assert_refunded_once(installation, view, order)
