@@ -100,6 +100,7 @@ class SafetyReport(Record):
     volatile: tuple[str, ...] = ()
     """Columns, `schema.table.column`, whose new values differ each time: of sequences and clocks. They don't count."""
     rehearsed_at: datetime
+    """By the target's clock."""
     operations: tuple[OperationReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     """About the plan as a whole."""

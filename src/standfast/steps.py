@@ -94,8 +94,8 @@ DRIFTED = "Drifted"
 OVERTAKEN = "Overtaken"
 """Error type of an attempt to execute that woke up when a newer one was at work; it changed nothing."""
 
-# A report says little about later: constraints change, freezes begin. Longer than any validation takes, and the clocks
-# of two machines may differ a little.
+# A report says little about later: constraints change, freezes begin. Longer than any validation takes. Both times
+# are the target's.
 REPORT_GOOD_FOR = timedelta(minutes=5)
 
 Request = TypeVar("Request")

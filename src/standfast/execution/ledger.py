@@ -1,6 +1,7 @@
 """The ledger of a target: which plans were executed, with the images of the rows that they changed."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -31,8 +32,10 @@ async def overtake(connection: Connection, request: ExecuteRequest, *, attempt: 
     await connection.execute(_SQL["overtake"], _key(request) | {"execution": request.execution, "attempt": attempt})
 
 
-async def claim(connection: Connection, request: ExecuteRequest, *, attempt: int) -> bool:
-    """Insert the plan's ledger row; return False if the plan was executed before, or a newer attempt is at it.
+async def claim(connection: Connection, request: ExecuteRequest, *, attempt: int) -> datetime | None:
+    """Insert the plan's ledger row and return the server's time.
+
+    None if the plan was executed before, or if a newer attempt is at it.
 
     Raises:
         psycopg.errors.SerializationFailure: one of them happened while this transaction ran; a new one can tell.
@@ -47,8 +50,8 @@ async def claim(connection: Connection, request: ExecuteRequest, *, attempt: int
         "approved_by": list(request.approved_by),
         "attempt": attempt,
     }
-    cursor = await connection.execute(_SQL["claim"], row)
-    return await cursor.fetchone() is not None
+    claimed = await (await connection.execute(_SQL["claim"], row)).fetchone()
+    return None if claimed is None else claimed["claimed_at"]
 
 
 async def record(connection: Connection, request: ExecuteRequest, effect: Effect) -> None:

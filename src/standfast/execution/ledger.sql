@@ -16,7 +16,7 @@ WHERE (f.execution, f.attempt) < (excluded.execution, excluded.attempt)
 
 -- claim --
 -- The right to execute a plan, until the transaction ends: its lock on the fence keeps every other attempt waiting.
--- Returns no row if a newer attempt has overtaken this one, or if the plan was executed.
+-- Returns the time, or no row if a newer attempt has overtaken this one, or if the plan was executed.
 WITH newest AS (
     INSERT INTO standfast.fence AS f (workflow_id, plan_digest, execution, attempt)
     VALUES (%(workflow_id)s, %(plan_digest)s, %(execution)s, %(attempt)s)
@@ -31,7 +31,7 @@ INSERT INTO standfast.ledger (workflow_id, plan_digest, target, statements, fing
 SELECT %(workflow_id)s, %(plan_digest)s, %(target)s, %(statements)s, %(fingerprint)s, %(approved_by)s, attempt
 FROM newest
 ON CONFLICT DO NOTHING
-RETURNING attempt
+RETURNING clock_timestamp() AS claimed_at
 
 -- record_count --
 -- How many rows of a table an operation changed.

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 
 from temporalio import activity
@@ -14,7 +13,7 @@ from standfast.safety.grounding import Ground
 from standfast.safety.validation import Circumstances, assess
 from standfast.settings import Settings
 from standfast.steps import ValidateRequest
-from standfast.store.connections import Connection, Databases, Role
+from standfast.store.connections import Connection, Databases, Role, server_time
 from standfast.store.takeover import session_name, take_over
 
 
@@ -45,19 +44,20 @@ class Validation:
         target = self._settings.target(ticket.target)
         async with self._databases.control() as connection:
             constraints = await read_latest(connection, ticket.target, target.schemas)
+        async with self._databases.target(ticket.target, Role.REHEARSER) as connection:
+            if activity.info().attempt > 1:
+                await take_over(connection, ticket.workflow_id)
+            now = await server_time(connection)  # the one clock that all workers share
         circumstances = Circumstances(
             target=ticket.target,
             constraints=constraints,
             ground=Ground.of(ticket, request.context),
-            now=datetime.now(UTC),
+            now=now,
             playbook_sql=self._playbook_sql,
             solo=self._settings.review.solo,
             expires_in=self._settings.review.expire_after,
             session=session_name(ticket.workflow_id),
         )
-        if activity.info().attempt > 1:
-            async with self._databases.target(ticket.target, Role.REHEARSER) as connection:
-                await take_over(connection, ticket.workflow_id)
         return await assess(request.plan, circumstances, partial(self._twins, ticket.target))
 
     @asynccontextmanager

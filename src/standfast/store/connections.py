@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, LiteralString, Self, TypeVar
@@ -156,6 +157,14 @@ async def _check(connection: Connection) -> None:
         await AsyncConnectionPool.check_connection(connection)
     finally:
         del connection.answer_seconds
+
+
+async def server_time(connection: Connection) -> datetime:
+    """Return the time by the server's clock."""
+    row = await (await connection.execute("SELECT clock_timestamp() AS now")).fetchone()
+    assert row is not None
+    now: datetime = row["now"]
+    return now
 
 
 def _first_line(error: Exception) -> str:
