@@ -66,6 +66,7 @@ class ModelFault:
 
 Fault = ProcessFault | ModelFault
 
+_AIMED = 0.7  # of the faults of workers; the others come at any moment, where there may be nothing to disturb
 # A frozen worker sleeps past its heartbeat time-out, so that it wakes as a zombie whose work others have taken over.
 _WORKER_FREEZE = (6.0, 9.0)
 _SERVER_FREEZE = (2.0, 3.0)
@@ -89,7 +90,9 @@ class Planned:
     seconds: float
     """How long it lasts."""
     choice: float
-    """From 0 to 1: which of several workers is hit."""
+    """From 0 to 1: which of several workers is hit..."""
+    aimed: bool
+    """...unless this is true, and one of them has an activity in hand: then that one is."""
 
 
 def schedule(seed: int) -> Iterator[Planned]:
@@ -102,4 +105,5 @@ def schedule(seed: int) -> Iterator[Planned]:
                 pause=chance.uniform(0.3, 1.5),
                 seconds=chance.uniform(*fault.seconds),
                 choice=chance.random(),
+                aimed=chance.random() < _AIMED,
             )

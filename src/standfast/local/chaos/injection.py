@@ -13,11 +13,12 @@ from pathlib import Path
 
 from standfast.errors import ServiceUnavailable
 from standfast.local.chaos.faults import Fault, How, ModelFault, Planned, ProcessFault
+from standfast.local.chaos.observer import Observer
 from standfast.local.chaos.provider import ChaosProvider
 from standfast.local.supervisor import Status
 
 _LOOK = 0.05  # seconds between two looks at the services
-_BACK_WITHIN = 60.0  # seconds
+_BACK_WITHIN = 120.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +43,38 @@ class Injected:
 class Injector:
     """Injects faults into one set-up and its provider."""
 
-    def __init__(self, status: Callable[[], tuple[Status, ...]], provider: ChaosProvider) -> None:
+    def __init__(self, status: Callable[[], tuple[Status, ...]], provider: ChaosProvider, observer: Observer) -> None:
         self._status = status
         self._provider = provider
+        self._observer = observer
 
     async def inject(self, planned: Planned) -> Injected:
-        """Make the fault happen, and return when its cause is over; what it disturbed may take longer.
+        """Make the fault happen, and return when its cause is over and the tickets that it found have moved.
 
         Raises:
             ServiceUnavailable: what was killed did not come back.
         """
-        if isinstance(planned.fault, ModelFault):
-            return await self._misbehave(planned.fault, planned.seconds)
-        await _until(lambda: all(status.ready for status in self._status()), "not all services are ready")
-        service, pid = self._victim(planned.fault, planned.choice)
+        if isinstance(planned.fault, ProcessFault):
+            await _until(lambda: all(status.ready for status in self._status()), "not all services are ready")
+            before, busy = await self._observer.look(planned.fault.pool if planned.aimed else None)
+            injected = await self._hit(
+                planned.fault, planned.seconds, *self._victim(planned.fault.service, planned.choice, busy)
+            )
+        else:
+            before, _ = await self._observer.look()
+            injected = await self._misbehave(planned.fault, planned.seconds)
+        await self._observer.until_moved(before)
+        return injected
+
+    async def _hit(self, fault: ProcessFault, seconds: float, service: str, pid: int) -> Injected:
         at = datetime.now(UTC)
-        if planned.fault.how is How.KILL:
+        if fault.how is How.KILL:
             os.kill(pid, signal.SIGKILL)
             await _until(lambda: self._is_back(service, pid), f"{service} was killed and is not back")
         else:
             with _frozen(pid):
-                await asyncio.sleep(planned.seconds)
-        return Injected(fault=planned.fault, at=at, ended_at=datetime.now(UTC), service=service, pid=pid)
+                await asyncio.sleep(seconds)
+        return Injected(fault=fault, at=at, ended_at=datetime.now(UTC), service=service, pid=pid)
 
     async def _misbehave(self, fault: ModelFault, seconds: float) -> Injected:
         at = datetime.now(UTC)
@@ -74,13 +85,14 @@ class Injector:
             self._provider.trouble = None
         return Injected(fault=fault, at=at, ended_at=datetime.now(UTC))
 
-    def _victim(self, fault: ProcessFault, choice: float) -> tuple[str, int]:
+    def _victim(self, kind: str, choice: float, busy: int | None) -> tuple[str, int]:
+        """Return a service of the kind and its process: the busy one, if it is such a service's."""
         found = [
             (status.service, status.pid)
             for status in self._status()
-            if status.pid is not None and f"{status.service}-".startswith(f"{fault.service}-")
+            if status.pid is not None and f"{status.service}-".startswith(f"{kind}-")
         ]
-        return found[int(choice * len(found))]
+        return next((one for one in found if one[1] == busy), found[int(choice * len(found))])
 
     def _is_back(self, service: str, killed: int) -> bool:
         return any(s.service == service and s.ready and s.pid != killed for s in self._status())

@@ -10,9 +10,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from temporalio.client import Client
-from temporalio.service import RPCError
-
 from standfast import cluster
 from standfast.client import Standfast
 from standfast.errors import NotPermitted
@@ -20,6 +17,7 @@ from standfast.local.chaos import recovery
 from standfast.local.chaos.collection import collect
 from standfast.local.chaos.faults import schedule
 from standfast.local.chaos.injection import Injected, Injector
+from standfast.local.chaos.observer import Observer
 from standfast.local.chaos.people import Crowd
 from standfast.local.chaos.proofs import Proof, prove
 from standfast.local.chaos.provider import ChaosProvider
@@ -30,8 +28,6 @@ from standfast.local.supervisor import Event
 from standfast.settings import Planner, Settings
 
 _AT_ONCE = 6  # tickets: enough that some are at every step, too few to wear a small machine out
-_LOOK = 0.25  # seconds between two looks at what tickets do
-_MOVED_WITHIN = timedelta(seconds=30)  # a ticket that stands still for longer holds up no further faults
 _ENDED_WITHIN = timedelta(minutes=2)  # a ticket that hasn't ended so long after the last fault is lost
 
 
@@ -99,7 +95,8 @@ class ChaosRun:
             async with stack, Standfast.connect(stack.settings) as client:
                 tickets = (scripted(self._seed, number) for number in itertools.count(1))
                 crowd = self.crowd = Crowd(client=client, tickets=tickets, at_once=_AT_ONCE)
-                await self._under_fire(crowd, Injector(stack.status, provider), await cluster.connect(stack.settings))
+                observer = Observer(await cluster.connect(stack.settings), crowd)
+                await self._under_fire(crowd, Injector(stack.status, provider, observer))
                 self.doing = "collecting the evidence"
                 evidence = await collect(
                     stack.settings,
@@ -112,12 +109,12 @@ class ChaosRun:
         table = recovery.table(disturbances)
         return Report(crowd=crowd, disturbances=disturbances, table=table, proofs=prove(evidence))
 
-    async def _under_fire(self, crowd: Crowd, injector: Injector, temporal: Client) -> None:
+    async def _under_fire(self, crowd: Crowd, injector: Injector) -> None:
         """Inject faults while tickets run, and wait for the last of them."""
         stop = asyncio.Event()
         going = asyncio.create_task(crowd.keep_going(stop))
         try:
-            await self._one_fault_after_another(crowd, injector, temporal)
+            await self._one_fault_after_another(injector)
             self.doing = "waiting for the last tickets"
             stop.set()
             await asyncio.wait({going}, timeout=_ENDED_WITHIN.total_seconds())
@@ -126,7 +123,7 @@ class ChaosRun:
             with suppress(asyncio.CancelledError):
                 await going
 
-    async def _one_fault_after_another(self, crowd: Crowd, injector: Injector, temporal: Client) -> None:
+    async def _one_fault_after_another(self, injector: Injector) -> None:
         """Inject a fault when the one before is over and its tickets go on, so that each delay has one cause."""
         self._began = monotonic()
         until = self._began + self._duration.total_seconds()
@@ -135,37 +132,8 @@ class ChaosRun:
                 return
             self.doing = "quiet"
             await asyncio.sleep(planned.pause)
-            before = await _lengths(temporal, [one.ticket.workflow_id for one in crowd.going])
             self.doing = planned.fault.name
             self.injected.append(await injector.inject(planned))
-            self.doing = f"after {planned.fault.name}"
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_MOVED_WITHIN.total_seconds()):
-                    await _until_moved(crowd, temporal, before)
-
-
-async def _until_moved(crowd: Crowd, temporal: Client, before: Mapping[str, int]) -> None:
-    """Return when each of these tickets has ended, or its histories have grown."""
-    still = dict(before)
-    while still:
-        await asyncio.sleep(_LOOK)
-        going = {one.ticket.workflow_id for one in crowd.going}
-        now = await _lengths(temporal, [one for one in still if one in going])
-        still = {one: still[one] for one, length in now.items() if length <= still[one]}
-
-
-async def _lengths(temporal: Client, tickets: list[str]) -> dict[str, int]:
-    """Return how many events the histories of each ticket and its planners have; 0 while they can't be read."""
-    lengths = await asyncio.gather(*(_length(temporal, one, f"{one}/plan/1", f"{one}/plan/2") for one in tickets))
-    return dict(zip(tickets, lengths, strict=True))
-
-
-async def _length(temporal: Client, *workflow_ids: str) -> int:
-    total = 0
-    for workflow_id in workflow_ids:
-        with suppress(RPCError):
-            total += (await temporal.get_workflow_handle(workflow_id).describe()).history_length
-    return total
 
 
 def _clock(seconds: float) -> str:
