@@ -30,7 +30,7 @@ class Size:
     """How much is measured."""
 
     waiting: int = 1_000
-    starts: int = 50
+    starts: int = 100
     decisions: int = 100
     """Cached, and as many evicted."""
 
