@@ -351,6 +351,23 @@ async def test_of_two_who_decide_at_once_one_counts_and_the_other_learns_who_was
     assert winner.by in str(loser) or "has ended already" in str(loser)
 
 
+async def test_a_decision_whose_answer_was_lost_may_be_delivered_again(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1024), **about(1024))
+    report = (await installation.until_waiting(workflow_id)).report
+    assert report is not None
+    seen = {"plan_digest": report.plan_digest, "fingerprint": report.fingerprint}
+    client = installation.client
+    decision = client.signed(workflow_id, verdict=APPROVE, by="ben@example.com", mode=Mode.CLI, **seen)
+
+    first = await client.deliver(workflow_id, decision)
+    assert await client.deliver(workflow_id, decision) == first
+    await client.wait(workflow_id)
+    assert await client.deliver(workflow_id, decision) == first
+
+    assert [record.id for record in (await client.view(workflow_id)).decisions] == [first.id]
+    assert len(installation.ledger(workflow_id)) == 1
+
+
 async def test_a_decision_before_it_waits_or_after_it_ended_is_refused(installation: Installation) -> None:
     workflow_id = await installation.submit(set_status(1011), **about(1011))
     outcome = await installation.client.wait(workflow_id)
