@@ -394,6 +394,8 @@ class Standfast:
                 raise UnknownTicket(f"{workflow_id} is no ticket: {error}") from error
             raise ServiceUnavailable(f"{workflow_id} can't be shown: {error}") from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            if isinstance(error.__cause__, asyncio.CancelledError):
+                raise error.__cause__ from None  # the caller was cancelled, which Temporal's client hides
             raise _nobody(workflow_id) from error
         except RPCError as error:
             raise _rpc(workflow_id, error) from error

@@ -28,6 +28,7 @@ from standfast.store.takeover import session_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
+from tests.processes import until
 
 APPROVE, REJECT, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REJECT, DecisionVerdict.REVISE
 
@@ -366,6 +367,20 @@ async def test_a_decision_whose_answer_was_lost_may_be_delivered_again(installat
 
     assert [record.id for record in (await client.view(workflow_id)).decisions] == [first.id]
     assert len(installation.ledger(workflow_id)) == 1
+
+
+async def test_who_stops_waiting_for_an_answer_is_not_told_that_a_service_is_away(installation: Installation) -> None:
+    workflow_id = await installation.submit(refund(1025), **about(1025))
+    view = await installation.until_waiting(workflow_id)
+    with psycopg.connect(installation.control_url) as audit:
+        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
+        deciding = asyncio.create_task(installation.decide(view, APPROVE))
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await until(lambda: installation.query(waiting) == [(1,)])
+        deciding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deciding
+    await installation.client.wait(workflow_id)
 
 
 async def test_a_decision_before_it_waits_or_after_it_ended_is_refused(installation: Installation) -> None:
