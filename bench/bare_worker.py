@@ -85,8 +85,8 @@ class Steps:
 
     async def _replay(self, step: str, ticket: Document) -> None:
         info = activity.info()
-        order = ticket["subject"]["order_id"]
-        values = self._recording.values(ticket["id"], order, info.workflow_id, info.workflow_run_id)
+        (operation,) = ticket["metadata"]["plan"]["operations"]
+        values = self._recording.values(ticket["id"], operation["params"], info.workflow_id, info.workflow_run_id)
         answers: dict[str, Any] = {}
         async with AsyncExitStack() as stack:
             sessions = {

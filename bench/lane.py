@@ -34,7 +34,7 @@ from tests.integration.wire import Wire
 TOOL = Calls("describe_table", table="orders")
 _GATED = ("reader", "rehearser", "writer")
 _LOOK = 0.02  # seconds between two looks at what can't be waited for
-_LIMIT = 120.0  # seconds for anything
+LIMIT = 120.0  # seconds for anything
 
 Found = TypeVar("Found")
 
@@ -203,10 +203,10 @@ def kill(pid: int) -> datetime:
 
 async def until(condition: Callable[[], Awaitable[Found]]) -> Found:
     """Wait until `condition` holds, and return what it returned."""
-    deadline = time.monotonic() + _LIMIT
+    deadline = time.monotonic() + LIMIT
     while not (found := await condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {_LIMIT:.0f} s for {condition.__qualname__} in vain")
+            raise TimeoutError(f"waited {LIMIT:.0f} s for {condition.__qualname__} in vain")
         await asyncio.sleep(_LOOK)
     return found
 

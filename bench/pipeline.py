@@ -29,6 +29,7 @@ from bench.report import Machine, Report, Table, median, percentile
 from standfast import steps
 from standfast.local.supervisor import Service
 from standfast.outcome import State
+from standfast.plan import Plan
 from standfast.steps import Pool
 
 _PLANNER = {"agent": "bench.planner:plan"}
@@ -143,13 +144,14 @@ async def _instructions(installation: Installation, address: str) -> Instruction
         recorded = ticket(2)
         view = await installation.client.view(recorded.workflow_id)
     planner = await installation.temporal.get_workflow_handle(f"{recorded.workflow_id}/plan/1").describe()
+    (operation,) = Plan.model_validate(recorded.metadata["plan"]).operations
     seen = view.model_dump(mode="json")
     return Instructions(
         address=address,
         urls=urls_of(installation.settings.control) | urls_of(installation.settings.targets[TARGET]),
         recording=Recording(
             ticket_id=recorded.id,
-            order=int(str(recorded.subject["order_id"])),
+            params=operation.params,
             workflow_id=recorded.workflow_id,
             planner_run_id=planner.run_id,
             steps=recorder.steps,

@@ -12,10 +12,11 @@ FIRST_ORDER, ORDERS = 1001, 1200  # of the sample shop
 def ticket(number: int, *, prefix: str = "T", needs_approval: bool = False) -> Ticket:
     """Return the n-th ticket; they go round the orders of the shop."""
     ticket_id, order = f"{prefix}-{number:06}", FIRST_ORDER + number % ORDERS
-    value = "a value that nobody gave" if needs_approval else ticket_id
+    words = f"seen {number}"  # no ticket's id: what is in the shop is in other tickets' contexts
+    value = f"{words}, which nobody asked for" if needs_approval else words
     return Ticket(
         id=ticket_id,
-        body=f"Please put the number of this ticket on order {order} as its note.",
+        body=f"Please note on order {order}: {words}.",
         requester="ana@example.com",
         target="shop",
         subject={"order_id": order},

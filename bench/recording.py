@@ -4,7 +4,7 @@ Recorded from the product itself instead of written down, so that it stays the s
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -34,7 +34,8 @@ class Recording(BaseModel):
     """What was sent for one ticket."""
 
     ticket_id: str
-    order: int
+    params: tuple[Any, ...]
+    """Of the only operation of its plan."""
     workflow_id: str
     planner_run_id: str
     steps: dict[str, list[Sent]]
@@ -43,15 +44,12 @@ class Recording(BaseModel):
         """Return the connections that the step uses."""
         return {sent.session for sent in self.steps[step]}
 
-    def values(self, ticket_id: str, order: int, workflow_id: str | None, run_id: str | None) -> dict[Any, Any]:
+    def values(
+        self, ticket_id: str, params: Sequence[Any], workflow_id: str | None, run_id: str | None
+    ) -> dict[Any, Any]:
         """Return what the values of the recorded ticket become for another one."""
-        return {
-            self.ticket_id: ticket_id,
-            self.workflow_id: workflow_id,
-            self.planner_run_id: run_id,
-            self.order: order,
-            str(self.order): str(order),
-        }
+        own = (self.ticket_id, self.workflow_id, self.planner_run_id, *self.params, *map(str, self.params))
+        return dict(zip(own, (ticket_id, workflow_id, run_id, *params, *map(str, params)), strict=True))
 
 
 class Recorder:

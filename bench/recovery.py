@@ -16,7 +16,7 @@ from threading import Event
 
 from bench.gate import commit_of, nth
 from bench.installation import Services
-from bench.lane import TOOL, Lane, Recovered, Variant, kill, until
+from bench.lane import LIMIT, TOOL, Lane, Recovered, Variant, kill, until
 from bench.report import Machine, Report, Table, median
 from bench.sdk_defaults import START_TO_CLOSE, SdkDefaults
 from standfast.local.fake_provider import FakeProvider, Waits
@@ -115,8 +115,9 @@ async def _turns(lane: Lane, todo: list[str], found: dict[str, list[Recovered]])
     """Kill until nothing is left to do."""
     while todo:
         step = todo.pop(0)
-        made, killed_at = await STEPS[step](lane)
-        found[step].append(await lane.recovered(made, killed_at))
+        async with asyncio.timeout(LIMIT):  # a step that was not hit where it should would be awaited for ever
+            made, killed_at = await STEPS[step](lane)
+            found[step].append(await lane.recovered(made, killed_at))
 
 
 # --- the steps -------------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ async def _model_call(lane: Lane) -> Killed:
     asked, answer = Event(), Event()
     made = lane.new_ticket(Waits(asked, answer, TOOL), TOOL)  # who is asked again calls the tool as well
     await lane.submit(made)
-    await asyncio.to_thread(asked.wait)
+    await until(lambda: _is_set(asked))
     killed_at = kill(await lane.holder(f"{made.workflow_id}/plan/1"))
     answer.set()
     return made, killed_at
@@ -155,13 +156,17 @@ async def _tool_call(lane: Lane) -> Killed:
     asked, answer = Event(), Event()
     made = lane.new_ticket(Waits(asked, answer, TOOL))
     await lane.submit(made)
-    await asyncio.to_thread(asked.wait)
+    await until(lambda: _is_set(asked))
     hold = lane.gates["reader"].stop(nth(_IN_THE_MIDDLE))
     answer.set()
     await hold.reached.wait()
     killed_at = kill(await lane.holder(f"{made.workflow_id}/plan/1"))
     hold.let(Fate.CUT)
     return made, killed_at
+
+
+async def _is_set(event: Event) -> bool:
+    return event.is_set()
 
 
 async def _waiting(lane: Lane) -> Killed:
