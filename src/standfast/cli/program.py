@@ -47,7 +47,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "login-link": _Command("services", "Print a one-time link that signs a person in to the dashboard."),
     "model-server": _Command("services", "Serve the language model of this machine."),
     "migrate": _Command("administration", "Create or upgrade our schemas and roles."),
-    "doctor": _Command("administration", "Check connections, roles, rights, and what makes recovery slow or unsafe."),
+    "doctor": _Command("administration", "Check connections, roles, rights, and what slows recovery."),
 }
 
 _NAMES = {"list": "list_"}  # where a command's name is taken in Python
