@@ -112,6 +112,9 @@ HEARTBEAT = timedelta(seconds=2)
 WORKFLOW_TASK = timedelta(seconds=2)
 # A worker that went away without a word keeps its sticky queue for this long.
 STICKY_QUEUE = timedelta(seconds=1)
+# Lists show a state under way once it has lasted this long: most are over within milliseconds, and each change costs
+# the server as much as a step does.
+STATE_IN_LISTS = timedelta(seconds=5)
 # A planner run may wait in its queue and for a rate-limited provider, but a ticket should not plan for ever.
 PLANNER_RUN = timedelta(days=1)
 # pydantic-ai's part of the planner workflow replays slower than ours: a second for the longest run that it allows.

@@ -14,7 +14,6 @@ from standfast.domain import Record
 from standfast.recoveries import Recovery, recoveries, step_of, time_of
 
 _PLAIN: dict[int, tuple[str, str]] = {
-    EventType.EVENT_TYPE_TIMER_FIRED: ("timer", "deadline passed"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: ("decision", "cancellation requested"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: ("end", "ended"),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: ("end", "failed"),
@@ -75,6 +74,7 @@ class _Reader:
         self._is_planner = False
         self._scheduled: dict[int, tuple[str, str, datetime]] = {}
         self._attempts: dict[int, int] = {}
+        self._deadlines: set[int] = set()
         self._readers: dict[int, Callable[[HistoryEvent], None]] = {
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: self._workflow_started,
             EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED: self._activity_started,
@@ -83,6 +83,8 @@ class _Reader:
             EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: self._activity_timed_out,
             EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: self._activity_cancelled,
             EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: self._planning,
+            EventType.EVENT_TYPE_TIMER_STARTED: self._timer_started,
+            EventType.EVENT_TYPE_TIMER_FIRED: self._timer_fired,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: self._signaled,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: self._updated,
         }
@@ -119,6 +121,14 @@ class _Reader:
     def _planning(self, event: HistoryEvent) -> None:
         child = event.start_child_workflow_execution_initiated_event_attributes
         self._add(event, "planning", "planning", planner_workflow=child.workflow_id)
+
+    def _timer_started(self, event: HistoryEvent) -> None:
+        if event.user_metadata.HasField("summary"):  # else it is one that only keeps lists up to date
+            self._deadlines.add(event.event_id)
+
+    def _timer_fired(self, event: HistoryEvent) -> None:
+        if event.timer_fired_event_attributes.started_event_id in self._deadlines:
+            self._add(event, "timer", "deadline passed")
 
     def _signaled(self, event: HistoryEvent) -> None:
         self._add(event, "decision", f"signal {event.workflow_execution_signaled_event_attributes.signal_name}")

@@ -1,6 +1,7 @@
 """Workers: which pool serves what, with which limits. One process serves one pool."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -95,6 +96,7 @@ async def run(pool: Pool, settings: Settings) -> None:
         client = await cluster.connect(settings, plugins=served.plugins)
         stop = asyncio.Event()
         stack.enter_context(_stopping_on_signal(stop))
+        gc.freeze()  # what was imported stays: collecting garbage needn't look through it for ever
         async with build(pool, client, served):
             logger.info("worker of pool %s is polling", pool)
             await stop.wait()

@@ -49,6 +49,7 @@ class TicketWorkflow:
         self._executions = 0
         self._drifts = 0
         self._one_at_a_time = asyncio.Lock()
+        self._publishing: asyncio.TimerHandle | None = None
 
     @workflow.run
     async def run(self, ticket: Ticket) -> Outcome:
@@ -283,7 +284,17 @@ class TicketWorkflow:
 
     def _enter(self, state: State) -> None:
         self._show(state=state)
-        found = {visibility.STATE: state.value}
+        if self._publishing is not None:
+            self._publishing.cancel()
+        if state is State.WAITING or state.is_end:
+            self._publish()
+        else:
+            after = steps.STATE_IN_LISTS.total_seconds()
+            self._publishing = asyncio.get_running_loop().call_later(after, self._publish)
+
+    def _publish(self) -> None:
+        """Let lists show the state and the verdict."""
+        found = {visibility.STATE: self._view.state.value}
         if self._view.report is not None:
             found[visibility.RISK] = self._view.report.verdict.value
         shown = workflow.info().typed_search_attributes

@@ -63,3 +63,13 @@ async def test_who_freezes_in_the_middle_of_an_answer_loses_his_locks(
         frozen.pgconn.send_query(b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)")
         await other.execute("SELECT FROM public.t FOR UPDATE")  # waits for the lock as long as we always do
         frozen.pgconn.finish()
+
+
+async def test_a_rollback_costs_no_prepared_statement(database: str) -> None:
+    async with await open_connection(database) as connection:
+        for number in range(2):
+            await connection.execute("SELECT %s::int", [number], prepare=True)
+            await connection.rollback()
+        query = "SELECT generic_plans + custom_plans AS runs FROM pg_prepared_statements WHERE statement LIKE '%::int'"
+        prepared = await (await connection.execute(query, prepare=False)).fetchall()
+    assert [row["runs"] for row in prepared] == [2]

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client
 
-from standfast import cluster
+from standfast import cluster, steps
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict, Mode, Refusal
 from standfast.errors import DecisionRefused, TicketConflict, UnknownTarget, UnknownTicket
@@ -448,6 +448,21 @@ async def test_a_ticket_nobody_decides_on_expires(postgres: str, own_temporal: s
             outcome = await client.wait(workflow_id)
     assert outcome.state is State.EXPIRED
     assert elsewhere.query("SELECT count(*) FROM shop.refunds") == [(0,)]
+
+
+async def test_lists_show_a_state_that_lasts(postgres: str, own_temporal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "STATE_IN_LISTS", timedelta(milliseconds=500))
+    settings, owner = await prepare(postgres, own_temporal, f"t{uuid4().hex[:8]}")
+    async with Standfast.connect(settings) as client:
+        elsewhere = Installation(settings, client, owner)
+        await elsewhere.constrain(CONSTRAINTS)
+        async with serving(settings, Pool.CORE, Pool.LLM):
+            workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
+            while [row.workflow_id for row in await client.tickets([State.EXECUTING])] != [workflow_id]:  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.02)
+            async with serving(settings, Pool.DATABASE):
+                assert (await client.wait(workflow_id)).state is State.DONE
+        assert "timer" not in {entry.step for entry in await client.history(workflow_id)}  # nobody's deadline
 
 
 async def test_an_execution_that_nobody_can_tell_about_ends_in_words(postgres: str, own_temporal: str) -> None:

@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
+from psycopg import generators
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -85,6 +87,18 @@ class Connection(psycopg.AsyncConnection[DictRow]):
                 raise
             self.pgconn.finish()
             raise psycopg.OperationalError(f"no answer within {seconds:g} s, the connection was given up") from None
+
+    async def rollback(self) -> None:
+        """See the base class, which would forget all prepared statements, lest they name what was rolled back.
+
+        Ours name nothing that a plan creates, and the server plans them anew after a change of what they name.
+        """
+        async with self.lock:
+            if self.info.transaction_status is not TransactionStatus.IDLE:
+                self.pgconn.send_query(b"ROLLBACK")
+                for result in await self.wait(generators.execute(self.pgconn)):
+                    if result.status != ExecStatus.COMMAND_OK:
+                        raise error_from_result(result, self.info.encoding)
 
 
 Pool = AsyncConnectionPool[Connection]
