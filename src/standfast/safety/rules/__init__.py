@@ -1,39 +1,22 @@
 """The rules: one file each. A rule looks at one operation and says what speaks against running it by itself."""
 
-from standfast.safety.rules.case import Case, Rule
-from standfast.safety.rules.column_sensitive import SensitiveColumns
-from standfast.safety.rules.document_replaced import ReplacedDocuments
-from standfast.safety.rules.freeze import Freezes
-from standfast.safety.rules.function import Functions
-from standfast.safety.rules.key_changed import ChangedKeys
-from standfast.safety.rules.object_known import KnownObjects
-from standfast.safety.rules.rows_elsewhere import RowsElsewhere
-from standfast.safety.rules.rows_expected import ExpectedRows
-from standfast.safety.rules.rows_limit import RowLimit
-from standfast.safety.rules.rows_unmeasured import UnmeasuredRows
-from standfast.safety.rules.rows_unstable import UnstableRows
-from standfast.safety.rules.statement_kind import StatementKinds
-from standfast.safety.rules.statement_where import WhereRequired
-from standfast.safety.rules.table_writes import TableWrites
-from standfast.safety.rules.value_limit import ValueLimits
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
 
-__all__ = ["RULES", "Case", "Rule"]
+from standfast.safety.rules.case import Case, Example, Rule
 
-RULES: tuple[Rule, ...] = (
-    StatementKinds(),
-    WhereRequired(),
-    KnownObjects(),
-    TableWrites(),
-    RowsElsewhere(),
-    RowLimit(),
-    ExpectedRows(),
-    UnmeasuredRows(),
-    UnstableRows(),
-    SensitiveColumns(),
-    ChangedKeys(),
-    ReplacedDocuments(),
-    ValueLimits(),
-    Functions(),
-    Freezes(),
-)
+__all__ = ["RULES", "Case", "Example", "Rule"]
+
+
+def _rules() -> Iterator[Rule]:
+    """Make one object of each rule that a module here defines."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        for _, found in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if issubclass(found, Rule) and found.__module__ == module.name and found is not Rule:
+                yield found()
+
+
+RULES: tuple[Rule, ...] = tuple(sorted(_rules(), key=lambda rule: rule.id))
 """All rules, in the order in which their findings are shown."""

@@ -1,7 +1,7 @@
 """What a rule sees, and what a rule is."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -61,13 +61,39 @@ class Case:
         return allowed and not by_cascade and not counts.deleted
 
 
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A plan of one operation on the sample shop: the rule's documents show it, and its tests run it."""
+
+    sql: str
+    params: tuple[Any, ...] = ()
+    finds: Verdict | None = None
+    """The worst verdict of the rule's findings on it; None if the rule says nothing."""
+    why: str
+    """In a few words: what speaks against it, or why nothing does."""
+    constraints: str = ""
+    """YAML that is laid over the sample shop's constraints, key by key."""
+    setup: str = ""
+    """SQL that is run in the shop first, by its owner."""
+    operation: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the operation, such as `expect_rows`."""
+
+
 class Rule:
     """Base of all rules. Both hooks see one operation; what they yield is shown in the report.
 
-    A finding with verdict `auto` is information only.
+    A finding with verdict `auto` is information only. Each module beside this one holds one rule; it is found by being
+    there, and its page in the documents and its tests are made of what it says about itself.
     """
 
     id: ClassVar[str]
+    """`subject.problem`; stable, as findings in histories name it."""
+    verdict: ClassVar[Verdict]
+    """What it finds as a rule."""
+    rationale: ClassVar[str]
+    """Why it exists, for people who have to live with it: one to three sentences."""
+    examples: ClassVar[tuple[Example, ...]] = ()
+    """At least one that it finds something in, and one that it lets pass."""
 
     def before(self, case: Case) -> Iterator[Finding]:
         """Yield what the statement itself gives away, before it is rehearsed; a block here prevents the rehearsal."""
