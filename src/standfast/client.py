@@ -8,6 +8,7 @@ from typing import Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+from pydantic import ValidationError
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
@@ -372,6 +373,33 @@ class Standfast:
                 raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
             await self._handle(workflow_id).cancel()
 
+    async def undo(self, workflow_id: str, *, by: str) -> Submitted:
+        """Start the undo of an executed ticket, or find it: a ticket of its own, which `by` asks for.
+
+        An undo that was rejected, or that ended in another way without a change, can be asked for once more.
+
+        Raises:
+            InvalidInput: the ticket has changed nothing, or its undo can't be named.
+            DecisionRefused: it was taken back already.
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        view = await self.view(workflow_id)
+        if view.outcome is None or view.outcome.execution is None:
+            raise InvalidInput(f"{workflow_id} is {view.state} and has changed nothing that could be taken back")
+        number = 1
+        while True:
+            ticket = _undo_ticket(view, number, by)
+            try:
+                earlier = await self.view(ticket.workflow_id)
+            except UnknownTicket:
+                return await self.submit(ticket)
+            if not earlier.state.is_end:
+                return Submitted(workflow_id=ticket.workflow_id, started=False)
+            if earlier.state is State.DONE:
+                raise DecisionRefused(f"{workflow_id} was taken back by {ticket.workflow_id}", reason=Refusal.UNDONE)
+            number += 1
+
     def ui_link(self, workflow_id: str) -> str | None:
         """Return the address of the workflow in Temporal's own UI, None if the settings don't name one."""
         ui = self._settings.temporal.ui
@@ -445,6 +473,23 @@ def parse_ticket(value: object, *, source: str, line: int, text: str, settings: 
 
 def _one_of(attribute: str, values: Iterable[str]) -> str:
     return f"{attribute} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
+
+
+def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
+    original = view.ticket
+    try:
+        return Ticket(
+            id=f"{original.id}-undo{number if number > 1 else ''}",
+            title=f"Undo {original.title or original.id}"[:500],
+            body=f"Take back what {view.workflow_id} has changed. {view.outcome.reason if view.outcome else ''}",
+            requester=by,
+            target=original.target,
+            subject=original.subject,
+            undo_of=view.workflow_id,
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InvalidInput(f"undo of {view.workflow_id}: {problem['loc'][0]}: {problem['msg']}") from error
 
 
 def _in_states(states: Sequence[State]) -> Iterator[str]:

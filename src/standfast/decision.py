@@ -42,6 +42,8 @@ class Refusal(StrEnum):
     ALREADY_APPROVED = "already-approved"
     COMMENT_REQUIRED = "comment-required"
     TOO_MANY_PLANS = "too-many-plans"
+    NOT_REVISABLE = "not-revisable"
+    UNDONE = "undone"
     TOO_MANY_REFUSED = "too-many-refused"
 
 

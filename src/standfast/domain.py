@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
 
 from standfast.errors import InvalidInput
 
+MASK = "•••"
+"""Stands for the value of a secret or personal column wherever people or models read."""
 MAX_SAFE_INTEGER = 2**53 - 1  # beyond it JSON numbers lose digits in other languages, and RFC 8785 has no form for them
 
 

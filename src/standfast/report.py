@@ -82,12 +82,33 @@ class OperationReport(Record):
     counts: dict[str, RowCounts] = Field(default_factory=dict)
     truncated: bool = False
     """True if more rows change than `rows` shows."""
+    locks: dict[str, str] = Field(default_factory=dict)
+    """The strongest lock on each table that would be held by then, until the whole plan is executed."""
+    sequences: tuple[str, ...] = ()
+    """Sequences whose values were used up; a rehearsal doesn't give them back."""
+    seconds: float = 0.0
+    """How long the statement ran in the rehearsal."""
+
+
+class UndoStep(StrEnum):
+    """One of the three things that put rows back."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
 
 
 class Undo(Record):
     """The operations that would take the plan back."""
 
     operations: tuple[Operation, ...] = ()
+    """As they would be for the rows of now; none if the plan can't be taken back, or changes no row."""
+    order: tuple[UndoStep, ...] = ()
+    """In which order they were proved."""
+    left: tuple[str, ...] = ()
+    """Tables that are left to their triggers."""
+    remarks: tuple[str, ...] = ()
+    """What stays different all the same, or why the plan can't be taken back."""
 
 
 class SafetyReport(Record):
@@ -105,8 +126,9 @@ class SafetyReport(Record):
     findings: tuple[Finding, ...] = ()
     """About the plan as a whole."""
     undo: Undo | None = None
-    """None while no undo is known."""
+    """None if the plan was not rehearsed."""
     undo_proved: bool = False
+    """True if the undo ran after the plan in the rehearsal, and all rows were as before then."""
     approvals_required: int = 1
     """How many different people must approve, if the verdict is `approval`."""
     expires_in: timedelta = timedelta(days=3)

@@ -21,6 +21,7 @@ _MESSAGES: Mapping[Refusal, str] = {
     Refusal.OWN_TICKET: "the requester of a ticket may not decide on it",
     Refusal.ALREADY_APPROVED: "you have approved this plan before; it needs a further person",
     Refusal.COMMENT_REQUIRED: "say why in a comment",
+    Refusal.NOT_REVISABLE: "no agent has planned this undo, so none can plan it otherwise; approve or reject it",
     Refusal.TOO_MANY_PLANS: "this ticket was planned too often; reject it and submit a new one",
 }
 

@@ -15,8 +15,8 @@ from standfast.context import Context
 from standfast.decision import Decision, DecisionRecord, Refusal
 from standfast.domain import Record
 from standfast.outcome import Execution, State
-from standfast.plan import Plan
-from standfast.report import SafetyReport
+from standfast.plan import Operation, Plan
+from standfast.report import SafetyReport, Undo
 from standfast.ticket import Ticket
 
 
@@ -41,11 +41,34 @@ class PlanRequest(Record):
     """...and why: findings or a person's comment."""
 
 
+class RecallRequest(Record):
+    """Which plan is to be taken back."""
+
+    target: str
+    undo_of: str
+    """The workflow id of its ticket."""
+
+
+class Recalled(Record):
+    """What the ledger says about taking a plan back."""
+
+    operations: tuple[Operation, ...] | None
+    """None if it can't be taken back."""
+    left: tuple[str, ...]
+    """Tables that are left to their triggers."""
+    remarks: tuple[str, ...]
+    """What stays different all the same, or why the plan can't be taken back."""
+    rows_digest: str
+    """SHA-256 over the rows as the plan left them."""
+
+
 class ValidateRequest(Record):
     """What validation gets."""
 
     context: Context
     plan: Plan
+    recalled: Recalled | None = None
+    """If the plan takes another one back: what the ledger said about it."""
 
 
 class ExecuteRequest(Record):
@@ -62,6 +85,9 @@ class ExecuteRequest(Record):
     not_after: datetime
     """A report that is older than this says nothing any more; what was executed before is still found."""
     approved_by: tuple[str, ...] = ()
+    undo: Undo = Undo()
+    """The report's, without its operations: those depend on the rows that are really changed."""
+    undo_proved: bool = False
     execution: int = 1
     """Which of the ticket's executions this is; a later one leaves no chance to what is left of an earlier one."""
 
@@ -181,6 +207,13 @@ GATHER: Step[Ticket, Context] = Step(
     pool=Pool.CORE,
     result=Context,
     start_to_close=timedelta(seconds=30),  # bounded reads with a statement time-out
+    give_up_after=_OUTAGE,
+)
+RECALL: Step[RecallRequest, Recalled] = Step(
+    name="recall",
+    pool=Pool.DATABASE,
+    result=Recalled,
+    start_to_close=timedelta(seconds=30),
     give_up_after=_OUTAGE,
 )
 VALIDATE: Step[ValidateRequest, SafetyReport] = Step(

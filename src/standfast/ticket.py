@@ -45,6 +45,8 @@ class Ticket(Submission):
     """What the ticket is about, such as {"order_id": 1042}: where context retrieval starts."""
     metadata: dict[str, ExactJson] = Field(default_factory=dict)
     """For integrations; kept with the ticket, never shown to a model."""
+    undo_of: Annotated[str, StringConstraints(pattern=r"^ticket/", max_length=256)] | None = None
+    """Workflow id of the ticket whose executed plan is to be taken back. No agent plans then: the ledger knows how."""
 
     @property
     def workflow_id(self) -> str:
@@ -54,4 +56,4 @@ class Ticket(Submission):
     @property
     def digest(self) -> str:
         """SHA-256 over all fields: tells the same ticket from another one under the same id."""
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump(mode="json", exclude={"undo_of"} if self.undo_of is None else None))

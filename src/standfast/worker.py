@@ -65,7 +65,7 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
             from standfast.execution.activity import Executor  # noqa: PLC0415
 
             executor = Executor(databases)
-            return Registrations(activities=[executor.execute, executor.settle])
+            return Registrations(activities=[executor.execute, executor.recall, executor.settle])
 
 
 def build(pool: Pool, client: Client, served: Registrations) -> Worker:

@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from standfast.outcome import Execution, Outcome, State
     from standfast.path import Path, evaluate, still_approved
     from standfast.plan import Plan
-    from standfast.report import SafetyReport, Verdict, effect_sentence
+    from standfast.report import SafetyReport, Undo, Verdict, effect_sentence
     from standfast.steps import Pool
     from standfast.ticket import Ticket
     from standfast.view import TicketView
@@ -46,6 +46,7 @@ class TicketWorkflow:
     def __init__(self, ticket: Ticket) -> None:
         self._view = TicketView(workflow_id=workflow.info().workflow_id, ticket=ticket, state=State.GATHERING)
         self._decision: Decision | None = None
+        self._recalled: steps.Recalled | None = None
         self._executions = 0
         self._drifts = 0
         self._one_at_a_time = asyncio.Lock()
@@ -106,6 +107,8 @@ class TicketWorkflow:
     async def _plan(self, context: Context, previous: Plan | None = None, feedback: tuple[str, ...] = ()) -> Plan:
         self._enter(State.PLANNING)
         number = self._view.plan_number + 1
+        if context.ticket.undo_of is not None:
+            return await self._recall(context.ticket.target, context.ticket.undo_of)
         plan: Plan = await workflow.execute_child_workflow(
             steps.PLANNER,
             steps.PlanRequest(context=context, previous=previous, feedback=feedback),
@@ -122,12 +125,21 @@ class TicketWorkflow:
         self._show(plan=plan, plan_number=number, report=None, approvals=())
         return plan
 
+    async def _recall(self, target: str, undo_of: str) -> Plan:
+        """The ledger knows the plan that takes another one back."""
+        request = steps.RecallRequest(target=target, undo_of=undo_of)
+        self._recalled = await steps.RECALL(request, summary=f"recall {undo_of}")
+        remarks = "; ".join(self._recalled.remarks)
+        plan = Plan(summary=f"Takes {undo_of} back. {remarks}".strip(), operations=self._recalled.operations or ())
+        self._show(plan=plan, plan_number=1, report=None, approvals=())
+        return plan
+
     async def _validate(self, context: Context, plan: Plan, approved: SafetyReport | None) -> SafetyReport:
         """Validate on the rows and constraints of now; approvals are kept if what was approved still stands."""
         self._stop_if_cancelled()
         self._enter(State.VALIDATING)
         report = await steps.VALIDATE(
-            steps.ValidateRequest(context=context, plan=plan),
+            steps.ValidateRequest(context=context, plan=plan, recalled=self._recalled),
             summary=f"check and rehearse plan {self._view.plan_number}",
         )
         self._show(report=report, approvals=self._view.approvals if still_approved(approved, report) else ())
@@ -158,6 +170,8 @@ class TicketWorkflow:
             volatile=report.volatile,
             not_after=report.rehearsed_at + steps.REPORT_GOOD_FOR,
             approved_by=self._view.approvals,
+            undo=(report.undo or Undo()).model_copy(update={"operations": ()}),
+            undo_proved=report.undo_proved,
             execution=self._executions,
         )
         try:
@@ -255,9 +269,12 @@ class TicketWorkflow:
             return Refusal.ALREADY_APPROVED if approved_before else None
         if not decision.comment.strip():
             return Refusal.COMMENT_REQUIRED
-        if decision.verdict is DecisionVerdict.REVISE and self._view.plan_number >= MAX_PLANS:
-            return Refusal.TOO_MANY_PLANS
-        return None
+        return self._refusal_to_revise() if decision.verdict is DecisionVerdict.REVISE else None
+
+    def _refusal_to_revise(self) -> Refusal | None:
+        if self._recalled is not None:
+            return Refusal.NOT_REVISABLE
+        return Refusal.TOO_MANY_PLANS if self._view.plan_number >= MAX_PLANS else None
 
     def _count(self, decision: Decision) -> bool:
         """Let the decision take effect; return False if the ticket doesn't wait any more."""

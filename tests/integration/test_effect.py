@@ -9,7 +9,8 @@ import pytest
 
 from standfast.plan import Operation, Plan
 from standfast.safety.constraints import Limits
-from standfast.safety.effect import Effect, apply, twin
+from standfast.safety.effect import Effect
+from standfast.safety.measurement import Meter, apply, twin
 from standfast.safety.protocol import OperationRefused
 from standfast.safety.rehearsal import rehearse
 from standfast.store.connections import open_connection
@@ -84,13 +85,13 @@ async def effect_of(
     url: str, the_plan: Plan, *, targets: list[frozenset[str]] | None = None, row_limit: int = 100
 ) -> Effect:
     async with twins(url) as (change, observer), twin(change, observer):
-        return await apply(the_plan, change, observer, row_limit=row_limit, targets=targets)
+        return await apply(the_plan, await Meter.started(change, observer), row_limit=row_limit, targets=targets)
 
 
 async def rehearsed(url: str, the_plan: Plan) -> Effect:
     async with twins(url) as (change, observer):
         named = [frozenset[str]()] * len(the_plan.operations)
-        return await rehearse(the_plan, change, observer, limits=Limits(), targets=named)
+        return (await rehearse(the_plan, change, observer, limits=Limits(), targets=named)).effect
 
 
 def counts(effect: Effect, operation: int = 0) -> dict[str, tuple[int, int, int]]:
@@ -128,6 +129,28 @@ async def test_a_trigger_in_a_subtransaction_is_seen(shop: str) -> None:
     effect = await effect_of(shop, plan("UPDATE customers SET name = 'x' WHERE id = 1"), targets=targets)
     assert counts(effect) == {"shop.customers": (0, 1, 0), "shop.audit": (1, 0, 0)}
     assert {row.table: row.via for row in effect.operations[0].rows}["shop.audit"] == "trigger"
+
+
+async def test_each_row_says_what_changed_it(shop: str) -> None:
+    with psycopg.connect(shop) as owner:
+        owner.execute("""
+            CREATE TABLE shop.badges (id int PRIMARY KEY, customer_id int REFERENCES shop.customers ON DELETE CASCADE);
+            INSERT INTO shop.badges VALUES (1, 1), (2, 2), (3, NULL);
+            CREATE FUNCTION shop.tidy() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN DELETE FROM shop.badges WHERE id > 1; RETURN NULL; END $$;
+            CREATE TRIGGER tidy AFTER DELETE ON shop.customers FOR EACH STATEMENT EXECUTE FUNCTION shop.tidy();
+        """)
+    effect = await effect_of(shop, plan("DELETE FROM customers WHERE id = 1"), targets=[frozenset({"shop.customers"})])
+    badges = {row.key["id"]: row.via for row in effect.operations[0].rows if row.table == "shop.badges"}
+    assert badges == {1: "cascade", 2: "trigger", 3: "trigger"}
+
+
+async def test_the_effect_names_locks_and_used_up_sequences(shop: str) -> None:
+    effect = await effect_of(shop, plan("UPDATE customers SET name = 'x' WHERE id = 1", "SELECT * FROM items"))
+    first, second = effect.operations
+    assert first.locks == {"shop.customers": "RowExclusiveLock", "shop.audit": "RowExclusiveLock"}
+    assert first.sequences == ("shop.audit_id_seq",)
+    assert second.sequences == ()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +209,8 @@ async def test_what_others_change_meanwhile_is_not_part_of_it(shop: str) -> None
             other.execute("SELECT * FROM shop.customers WHERE id = 2 FOR KEY SHARE")
             other.execute("INSERT INTO shop.orders VALUES (77, 1, 1)")
             other.commit()
-            effect = await apply(plan("UPDATE orders SET total = 1 WHERE id = 6"), change, observer, row_limit=10)
+            meter = await Meter.started(change, observer)
+            effect = await apply(plan("UPDATE orders SET total = 1 WHERE id = 6"), meter, row_limit=10)
     assert [row.key for row in effect.operations[0].rows] == [{"id": 6}]
 
 
@@ -194,8 +218,9 @@ async def test_a_row_that_another_transaction_changed_is_a_serialization_failure
     async with twins(shop) as (change, observer), twin(change, observer):
         with psycopg.connect(shop) as other:
             other.execute("UPDATE shop.orders SET total = 1000 WHERE id = 5")
+        meter = await Meter.started(change, observer)
         with pytest.raises(psycopg.errors.SerializationFailure):
-            await apply(plan("UPDATE orders SET total = 1 WHERE id = 5"), change, observer, row_limit=10)
+            await apply(plan("UPDATE orders SET total = 1 WHERE id = 5"), meter, row_limit=10)
 
 
 async def test_the_fingerprint_is_stable_and_moves_with_the_rows(shop: str) -> None:
@@ -231,7 +256,7 @@ async def test_rows_beyond_the_limit_are_counted_and_said_to_be_missing(shop: st
 
 
 async def test_rows_that_others_only_refer_to_are_not_looked_at(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("standfast.safety.effect.MAX_ROWS", 4)  # fewer than there are customers with orders
+    monkeypatch.setattr("standfast.safety.images.MAX_ROWS", 4)  # fewer than there are customers with orders
     effect = await rehearsed(shop, plan("UPDATE customers SET name = 'x' WHERE id = 1"))  # twice in one session
     assert counts(effect)["shop.customers"] == (0, 1, 0)
     assert effect.operations[0].unmeasured == ()

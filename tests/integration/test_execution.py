@@ -71,15 +71,17 @@ class Bank:
             databases.observer(self.name, Role.REHEARSER) as observer,
         ):
             named = [frozenset[str]()] * len(plan.operations)
-            effect = await rehearse(plan, change, observer, limits=Limits(), targets=named)
+            rehearsal = await rehearse(plan, change, observer, limits=Limits(), targets=named)
         self.tickets += 1
         fields = {
             "workflow_id": f"ticket/bank/{self.tickets}",
             "target": self.name,
             "plan": plan,
             "plan_digest": plan.digest(self.name),
-            "fingerprint": effect.fingerprint,
-            "volatile": tuple(effect.volatile),
+            "fingerprint": rehearsal.effect.fingerprint,
+            "volatile": tuple(rehearsal.effect.volatile),
+            "undo": rehearsal.undo,
+            "undo_proved": rehearsal.undo_proved,
             "not_after": datetime.now(UTC) + timedelta(minutes=5),
             "approved_by": ("ben@example.com",),
         }

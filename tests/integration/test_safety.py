@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from standfast.domain import MASK
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.shop import load_shop
 from standfast.plan import Operation, Plan
@@ -26,7 +27,6 @@ from standfast.safety.constraints import (
     parse_constraints,
     read_latest,
 )
-from standfast.safety.validation import MASK
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLES, role_name

@@ -69,6 +69,26 @@ def cancel(invocation: Invocation, ticket: str) -> None:
         invocation.output.line(f"{workflow_id}  cancellation requested")
 
 
+@click.command()
+@click.argument("ticket")
+@_by
+@pass_invocation
+def undo(invocation: Invocation, ticket: str, by: str | None) -> None:
+    """Take back what TICKET has changed: starts a ticket of its own, which is validated and waits for a person."""
+    workflow_id = invocation.workflow_id(ticket)
+
+    async def work() -> None:
+        async with invocation.client() as client:
+            submitted = await client.undo(workflow_id, by=by or getpass.getuser())
+        if invocation.output.as_json:
+            invocation.output.document(submitted)
+        else:
+            known = "" if submitted.started else "  (asked for before)"
+            invocation.output.line(f"{submitted.workflow_id}{known}")
+
+    run(work())
+
+
 def _decide(
     invocation: Invocation, ticket: str, verdict: str, *, digest: str | None, comment: str, by: str | None
 ) -> None:

@@ -3,7 +3,7 @@
 from standfast.cli.output import Output, moment
 from standfast.outcome import Outcome
 from standfast.plan import Plan
-from standfast.report import OperationReport, RowChange, SafetyReport, Verdict, effect_sentence
+from standfast.report import OperationReport, RowChange, SafetyReport, Undo, Verdict, effect_sentence
 from standfast.view import TicketView
 
 _STYLES = {Verdict.AUTO: "green", Verdict.APPROVAL: "yellow", Verdict.BLOCK: "red"}
@@ -42,6 +42,8 @@ def report_page(plan: Plan, report: SafetyReport, target: str, output: Output) -
         output.line(f"  {finding.verdict:<8}  {finding.rule}  {finding.message}", _STYLES[finding.verdict])
     for operation in report.operations:
         _operation(plan, operation, output)
+    if report.undo is not None:
+        _undo(report.undo, output, proved=report.undo_proved)
 
 
 def outcome_line(workflow_id: str, outcome: Outcome, output: Output) -> None:
@@ -63,6 +65,14 @@ def _operation(plan: Plan, report: OperationReport, output: Output) -> None:
     changed = sum(counts.total for counts in report.counts.values())
     if changed > len(report.rows[:_ROWS]):
         output.line(f"   showing {len(report.rows[:_ROWS])} of {changed} rows")
+
+
+def _undo(undo: Undo, output: Output, *, proved: bool) -> None:
+    output.line("\nundo: proved in the rehearsal" if proved else "\nundo: none", "green" if proved else "red")
+    for operation in undo.operations:
+        output.line(f"   {operation.sql}")
+    for remark in undo.remarks:
+        output.line(f"   {remark}")
 
 
 def _row(row: RowChange) -> list[object]:

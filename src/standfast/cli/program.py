@@ -40,6 +40,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "reject": _Command("decisions", "Reject the plan of a waiting ticket; the ticket ends."),
     "revise": _Command("decisions", "Ask the agent for another plan."),
     "cancel": _Command("decisions", "End a ticket."),
+    "undo": _Command("decisions", "Take back what a ticket has changed."),
     "check": _Command("check", "Print the safety report of a plan; nothing is executed."),
     "constraints": _Command("constraints", "List, import or export constraints."),
     "worker": _Command("services", "Run one worker pool."),

@@ -12,10 +12,12 @@ from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.execution import ledger
 from standfast.execution.cancellation import PointOfNoReturn, whole_or_not_at_all
 from standfast.outcome import Execution
-from standfast.report import effect_sentence
-from standfast.safety.effect import Effect, apply, twin
+from standfast.report import Undo, effect_sentence
+from standfast.safety.compensation import compensation
+from standfast.safety.effect import Effect
+from standfast.safety.measurement import Meter, apply, twin
 from standfast.safety.protocol import OperationRefused
-from standfast.steps import ExecuteRequest, Settled
+from standfast.steps import ExecuteRequest, Recalled, RecallRequest, Settled
 from standfast.store.connections import Connection, Databases, Role
 
 _LAST = 2**31 - 1  # an attempt that none overtakes
@@ -62,6 +64,22 @@ class Executor:
         async with self._databases.target(request.target, Role.WRITER) as connection:
             return Settled(execution=await ledger.read(connection, request))
 
+    @activity.defn(name=steps.RECALL.name)
+    async def recall(self, request: RecallRequest) -> Recalled:
+        """Return how the plan of a ticket can be taken back.
+
+        Raises:
+            InvalidInput: it was not executed here, or can't be taken back.
+            ServiceUnavailable: the database can't be reached, or was lost; ask again.
+        """
+        async with self._databases.target(request.target, Role.WRITER) as connection:
+            recalled = await ledger.recall(connection, request.undo_of)
+        if recalled is None:
+            raise InvalidInput(f"{request.undo_of} has executed nothing on {request.target} that could be taken back")
+        if recalled.operations is None:
+            raise InvalidInput(f"{request.undo_of} can't be taken back: {'; '.join(recalled.remarks)}")
+        return recalled
+
     async def _overtake(self, request: ExecuteRequest, attempt: int) -> None:
         async with self._databases.target(request.target, Role.WRITER) as connection:
             try:
@@ -97,10 +115,11 @@ class Executor:
                     if claimed_at is None:
                         return await self._recorded(change, request)
                     _refuse_late(request, claimed_at)
-                    volatile = frozenset(request.volatile)
-                    effect = await apply(request.plan, change, observer, row_limit=_ALL_ROWS, volatile=volatile)
+                    meter = await Meter.started(change, observer)
+                    effect = await apply(request.plan, meter, row_limit=_ALL_ROWS, volatile=frozenset(request.volatile))
                 _refuse_other_rows(request, effect)
                 await ledger.record(change, request, effect)
+                await ledger.record_undo(change, request, effect.changes, await _undo(request, effect, meter))
                 execution = await self._recorded(change, request)
                 point.passed = True
                 await change.commit()
@@ -120,6 +139,15 @@ class Executor:
             )
             raise ApplicationError(message, type=steps.OVERTAKEN, non_retryable=True)
         return execution
+
+
+async def _undo(request: ExecuteRequest, effect: Effect, meter: Meter) -> Undo:
+    """Return what takes back what was changed, in the form that was proved in the rehearsal."""
+    if not request.undo_proved:
+        return request.undo
+    references = await meter.references([change.table for change in effect.changes])
+    operations = compensation(effect.changes, left=request.undo.left, order=request.undo.order, references=references)
+    return request.undo.model_copy(update={"operations": operations})
 
 
 class _InTheWay(Exception):  # noqa: N818 - a reason to try again, no error

@@ -1,14 +1,16 @@
 """The ledger of a target: which plans were executed, with the images of the rows that they changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from standfast.outcome import Execution
-from standfast.safety.effect import Effect
-from standfast.steps import ExecuteRequest
+from standfast.report import Undo
+from standfast.safety.effect import Effect, TableChange
+from standfast.safety.undo import rows_digest
+from standfast.steps import ExecuteRequest, Recalled
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 from standfast.store.takeover import session_name, take_over
@@ -59,6 +61,27 @@ async def record(connection: Connection, request: ExecuteRequest, effect: Effect
     async with connection.cursor() as cursor:
         await cursor.executemany(_SQL["record_count"], [_key(request) | count for count in _counts(effect)])
         await cursor.executemany(_SQL["record_row"], [_key(request) | row for row in _rows(effect)])
+
+
+async def record_undo(
+    connection: Connection, request: ExecuteRequest, changes: Sequence[TableChange], undo: Undo
+) -> None:
+    """Insert how the plan can be taken back, for the rows that it really changed."""
+    operations = [operation.model_dump() for operation in undo.operations]
+    row = {
+        **_key(request),
+        "operations": Jsonb(operations) if request.undo_proved else None,
+        "left": list(undo.left),
+        "remarks": list(undo.remarks),
+        "rows_digest": rows_digest((c.table, c.after) for c in changes if c.table not in undo.left),
+    }
+    await connection.execute(_SQL["record_undo"], row)
+
+
+async def recall(connection: Connection, workflow_id: str) -> Recalled | None:
+    """Return how the plan of a ticket can be taken back, None if it was not executed."""
+    row = await (await connection.execute(_SQL["recall"], {"workflow_id": workflow_id})).fetchone()
+    return None if row is None else Recalled.model_validate(row)
 
 
 async def read(connection: Connection, request: ExecuteRequest) -> Execution | None:

@@ -48,6 +48,19 @@ VALUES (
     %(workflow_id)s, %(plan_digest)s, %(operation)s, %(position)s, %(table)s, %(key)s, %(before)s, %(after)s
 )
 
+-- record_undo --
+-- How the plan can be taken back.
+INSERT INTO standfast.ledger_undo (workflow_id, plan_digest, operations, left_to_triggers, remarks, rows_digest)
+VALUES (%(workflow_id)s, %(plan_digest)s, %(operations)s, %(left)s, %(remarks)s, %(rows_digest)s)
+
+-- recall --
+-- How the plan of a ticket can be taken back.
+SELECT u.operations, u.left_to_triggers AS left, u.remarks, u.rows_digest
+FROM standfast.ledger_undo u
+JOIN standfast.ledger l USING (workflow_id, plan_digest)
+WHERE u.workflow_id = %(workflow_id)s
+ORDER BY l.executed_at DESC LIMIT 1
+
 -- read --
 -- An executed plan, with the counts of each operation in the plan's order.
 SELECT

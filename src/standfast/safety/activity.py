@@ -51,11 +51,12 @@ class Validation:
         circumstances = Circumstances(
             target=ticket.target,
             constraints=constraints,
-            ground=Ground.of(ticket, request.context),
+            ground=Ground.of(ticket, request.context) if request.recalled is None else None,  # the ledger's own values
             now=now,
             playbook_sql=self._playbook_sql,
             solo=self._settings.review.solo,
             expires_in=self._settings.review.expire_after,
+            recalled=request.recalled,
             session=session_name(ticket.workflow_id),
         )
         return await assess(request.plan, circumstances, partial(self._twins, ticket.target))

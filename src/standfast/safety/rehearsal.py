@@ -1,18 +1,31 @@
-"""Rehearsal: the whole plan in one transaction that is always rolled back, and once more to see what differs."""
+"""Rehearsal: the whole plan in one transaction that is always rolled back, once more to see what differs, and back."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psycopg
 
 from standfast.errors import ServiceUnavailable
 from standfast.plan import Plan
+from standfast.report import Undo
 from standfast.safety.constraints import Limits
-from standfast.safety.effect import Effect, apply, begin_again, twin, volatile_columns
+from standfast.safety.effect import Effect, volatile_columns
+from standfast.safety.measurement import Meter, apply, begin_again, twin
+from standfast.safety.undo import prove
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "rehearsal.sql")
 LOCK_TIMEOUT_MS = 1000  # a rehearsal that waits for a lock makes others wait behind it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What a plan would do, and how it could be taken back."""
+
+    effect: Effect
+    undo: Undo | None
+    """None if nothing was rehearsed."""
+    undo_proved: bool
 
 
 async def rehearse(
@@ -22,11 +35,15 @@ async def rehearse(
     *,
     limits: Limits,
     targets: list[frozenset[str]],
+    kept: frozenset[str] = frozenset(),
+    hidden: frozenset[str] = frozenset(),
     session: str | None = None,
-) -> Effect:
+) -> Rehearsal:
     """Return what the plan would do. The transaction is rolled back, whatever happens.
 
-    `session` is its application name, by which a later attempt finds it, see `standfast.store.takeover`.
+    `targets` are the tables that each statement names as the ones it writes, `kept` those that only triggers write and
+    that no undo touches; values of `hidden` columns are masked in the undo. `session` is the transaction's application
+    name, by which a later attempt finds it, see `standfast.store.takeover`.
 
     The plan runs twice on the same snapshot. New values that differ between the two (of sequences and clocks) will
     differ when it is executed, too; all others have to be the same then.
@@ -44,11 +61,14 @@ async def rehearse(
         await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         await change.execute(_SQL["bounds"], bounds)
         async with twin(change, observer):
-            first = await apply(plan, change, observer, row_limit=0, targets=targets)
+            first = await apply(plan, await Meter.started(change, observer), row_limit=0)
             await begin_again(change, observer)
             await change.execute(_SQL["bounds"], bounds)
-            second = await apply(plan, change, observer, row_limit=limits.approval_rows_per_operation, targets=targets)
-        return replace(second, volatile=volatile_columns(first, second))
+            meter = await Meter.started(change, observer)
+            second = await apply(plan, meter, row_limit=limits.approval_rows_per_operation, targets=targets)
+            effect = replace(second, volatile=volatile_columns(first, second))
+            undo, proved = await prove(effect, meter, change, kept=kept, hidden=hidden)
+        return Rehearsal(effect=effect, undo=undo, undo_proved=proved)
     except (
         psycopg.errors.LockNotAvailable,
         psycopg.errors.DeadlockDetected,

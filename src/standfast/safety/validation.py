@@ -3,20 +3,23 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from standfast.domain import MASK
 from standfast.plan import Operation, Plan
-from standfast.report import Finding, OperationReport, RowChange, SafetyReport, Verdict
+from standfast.report import Finding, OperationReport, RowChange, SafetyReport, Undo, Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
 from standfast.safety.effect import Effect, OperationEffect
 from standfast.safety.grounding import Ground, check_grounding
 from standfast.safety.parsing import Statement, StatementRefused, parse_statement
 from standfast.safety.protocol import OperationRefused
-from standfast.safety.rehearsal import rehearse
+from standfast.safety.rehearsal import Rehearsal, rehearse
 from standfast.safety.resolution import resolve
 from standfast.safety.rules import RULES, Case
+from standfast.safety.undo import rows_digest
+from standfast.steps import Recalled
 from standfast.store.connections import Connection
 
 SHOWN_ROWS = 50
@@ -25,10 +28,11 @@ SHOWN_CHARACTERS = 1000
 """Of a value in a report; the whole one is in the ledger once it was executed."""
 SHOWN_BYTES = 256 * 1024
 """Of all rows in a report, which has to fit into one message with everything else about its ticket."""
-MASK = "•••"
-"""Stands in a report for the value of a secret or personal column."""
 _HIDDEN = frozenset({ColumnClass.SECRET, ColumnClass.PII})
-_NOTHING = Effect(operations=(), prints=())
+SHOWN_UNDO_BYTES = 64 * 1024
+"""Of the undo in a report; what is executed is made anew of the rows that were really changed."""
+_REVERSIBLE = frozenset({"select", "insert", "update", "delete", "merge", "explain"})
+_NOT_REHEARSED = Rehearsal(effect=Effect(operations=(), prints=()), undo=None, undo_proved=False)
 
 Twins = AbstractAsyncContextManager[tuple[Connection, Connection]]
 
@@ -47,6 +51,8 @@ class Circumstances:
     solo: bool = False
     """True where there is one person only, who can't be a quorum."""
     expires_in: timedelta = timedelta(days=3)
+    recalled: Recalled | None = None
+    """If the plan takes another one back: what the ledger said about it."""
     session: str | None = None
     """Application name of the rehearsal's transaction."""
 
@@ -76,26 +82,29 @@ async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], T
     Raises:
         ServiceUnavailable: the target can't be reached, or its rows are locked by others.
     """
-    findings = list(_judge_plan(plan, circumstances.constraints))
+    findings = list(_judge_plan(plan, circumstances))
     judged = [_parse(operation, circumstances.constraints) for operation in plan.operations]
-    effect = _NOTHING
+    rehearsal = _NOT_REHEARSED
     if judged and not findings:
         async with twins() as (change, observer):
             await _judge_statements(judged, circumstances, change)
             if not any(operation.blocked for operation in judged):
-                effect = await _rehearse(plan, judged, circumstances, change, observer)
-        for operation, measured in zip(judged, effect.operations, strict=False):
+                rehearsal = await _rehearse(plan, judged, circumstances, change, observer)
+        for operation, measured in zip(judged, rehearsal.effect.operations, strict=False):
             _judge_effect(operation, measured)
-        findings += _judge_total(judged, effect, circumstances.constraints)
-    return _report(plan, circumstances, findings, judged, effect)
+        findings += _judge_total(judged, rehearsal.effect, circumstances.constraints)
+        findings += _judge_undo(rehearsal)
+        if circumstances.recalled is not None:
+            findings += _judge_recalled(rehearsal, circumstances.recalled)
+    return _report(plan, circumstances, findings, judged, rehearsal)
 
 
-def _judge_plan(plan: Plan, constraints: Constraints) -> Iterator[Finding]:
+def _judge_plan(plan: Plan, circumstances: Circumstances) -> Iterator[Finding]:
     if plan.declined:
         message = plan.summary or "the agent found no way to do what the ticket asks"
         yield Finding(rule="plan.declined", verdict=Verdict.BLOCK, message=f"{message} A person has to handle it.")
-    limit = constraints.limits.operations_per_plan
-    if len(plan.operations) > limit:
+    limit = circumstances.constraints.limits.operations_per_plan
+    if len(plan.operations) > limit and circumstances.recalled is None:
         message = f"the plan has {len(plan.operations)} operations, at most {limit} are allowed"
         yield Finding(rule="plan.size", verdict=Verdict.BLOCK, message=message, mendable=True)
 
@@ -138,21 +147,29 @@ async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstan
 
 async def _rehearse(
     plan: Plan, judged: Sequence[_Judged], circumstances: Circumstances, change: Connection, observer: Connection
-) -> Effect:
+) -> Rehearsal:
+    constraints = circumstances.constraints
     targets = [operation.case.named_tables if operation.case else frozenset() for operation in judged]
     try:
-        return await rehearse(
+        rehearsal = await rehearse(
             plan,
             change,
             observer,
-            limits=circumstances.constraints.limits,
+            limits=constraints.limits,
             targets=targets,
+            kept=frozenset(t.name for t in constraints.tables if t.trigger_writes).difference(*targets),
+            hidden=frozenset(f"{c.table}.{c.name}" for c in constraints.columns if c.column_class in _HIDDEN),
             session=circumstances.session,
         )
     except OperationRefused as refused:
         message = f"the server refuses it: {refused.message} ({refused.sqlstate})"
         judged[refused.index].block("operation.refused", message, mendable=True)
-        return _NOTHING
+        return _NOT_REHEARSED
+    kinds = {operation.statement.kind for operation in judged if operation.statement is not None}
+    if lasting := sorted(kinds - _REVERSIBLE):
+        undo = Undo(remarks=(f"{', '.join(lasting)} changes more than rows",))
+        return replace(rehearsal, undo=undo, undo_proved=False)
+    return rehearsal
 
 
 def _judge_effect(judged: _Judged, effect: OperationEffect) -> None:
@@ -170,13 +187,29 @@ def _judge_total(judged: Sequence[_Judged], effect: Effect, constraints: Constra
         yield Finding(rule="rows.plan", verdict=Verdict.APPROVAL, message=message, evidence={"rows": rows})
 
 
+def _judge_undo(rehearsal: Rehearsal) -> Iterator[Finding]:
+    if rehearsal.undo is not None and not rehearsal.undo_proved:
+        message = f"the plan can't be taken back: {'; '.join(rehearsal.undo.remarks)}"
+        yield Finding(rule="undo.unproved", verdict=Verdict.APPROVAL, message=message)
+
+
+def _judge_recalled(rehearsal: Rehearsal, recalled: Recalled) -> Iterator[Finding]:
+    """Taking back is a person's decision, and only good for rows that nobody has touched since."""
+    yield Finding(rule="undo.asked", verdict=Verdict.APPROVAL, message="takes an executed plan back")
+    found = rows_digest((c.table, c.before) for c in rehearsal.effect.changes if c.table not in recalled.left)
+    if rehearsal.undo is not None and found != recalled.rows_digest:
+        message = "rows that the plan changed are not as it left them; taking it back would undo what others did since"
+        yield Finding(rule="undo.moved", verdict=Verdict.BLOCK, message=message)
+
+
 def _report(
     plan: Plan,
     circumstances: Circumstances,
     findings: list[Finding],
     judged: Sequence[_Judged],
-    effect: Effect,
+    rehearsal: Rehearsal,
 ) -> SafetyReport:
+    effect = rehearsal.effect
     effects = effect.operations or tuple(OperationEffect() for _ in judged)
     shown = _Shown(circumstances.constraints)
     operations = tuple(
@@ -188,6 +221,9 @@ def _report(
             rows=(rows := shown.take(measured.rows[:SHOWN_ROWS])),
             counts=dict(measured.counts),
             truncated=measured.truncated or len(measured.rows) > len(rows),
+            locks=dict(measured.locks),
+            sequences=measured.sequences,
+            seconds=round(measured.seconds, 4),
         )
         for index, (operation, measured) in enumerate(zip(judged, effects, strict=True))
     )
@@ -199,9 +235,20 @@ def _report(
         rehearsed_at=circumstances.now,
         operations=operations,
         findings=tuple(findings),
+        undo=rehearsal.undo and _shown_undo(rehearsal.undo),
+        undo_proved=rehearsal.undo_proved,
         approvals_required=_approvals(circumstances, judged, effect),
         expires_in=circumstances.expires_in,
     )
+
+
+def _shown_undo(undo: Undo) -> Undo:
+    """Return the undo, without its operations where they are too long to be read anyway."""
+    size = len(undo.model_dump_json())
+    if size <= SHOWN_UNDO_BYTES:
+        return undo
+    remark = f"its {len(undo.operations)} operations are too long to be shown ({size // 1024} KiB)"
+    return undo.model_copy(update={"operations": (), "remarks": (remark, *undo.remarks)})
 
 
 class _Shown:

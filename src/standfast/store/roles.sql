@@ -82,7 +82,8 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {roles}
 -- Append and read: nobody who executes plans can change what was recorded. A fence is moved on.
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration TO {roles};
-GRANT SELECT, INSERT ON standfast.ledger, standfast.ledger_count, standfast.ledger_row TO {roles};
+GRANT SELECT, INSERT ON standfast.ledger, standfast.ledger_count, standfast.ledger_row, standfast.ledger_undo
+    TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.fence TO {roles}
 
 -- grant_control --

@@ -1,0 +1,353 @@
+"""Measuring the effect of a plan: every row that it changes, in the transaction that changes them.
+
+Two sessions share one snapshot. One runs the plan; the other, the observer, keeps seeing the rows as they were. Which
+tables changed is in the server's own counters of the transaction; which rows, in the row versions themselves: what the
+observer sees and the changing session doesn't is a before-image, the other way round an after-image. This holds for
+cascades, triggers, rules and functions alike, on PostgreSQL 14 to 18, for unprivileged roles.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from standfast.errors import ServiceUnavailable
+from standfast.plan import Operation, Plan
+from standfast.report import RowChange, RowCounts
+from standfast.safety.causes import CascadingKey, with_causes
+from standfast.safety.effect import Effect, OperationEffect, Print, Row, TableChange
+from standfast.safety.images import Camera, Images, Version
+from standfast.safety.protocol import run_operation
+from standfast.store.connections import Connection
+from standfast.store.sql import statements
+
+_SQL = statements(__package__, "measurement.sql")
+CHECK_NOW = Operation(sql="SET CONSTRAINTS ALL IMMEDIATE")
+"""A deferred constraint must not wait for COMMIT."""
+
+_EXCLUSIVE = "AccessExclusiveLock"
+_LOCKS = (  # weakest first
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    _EXCLUSIVE,
+)
+
+
+async def begin_again(change: Connection, observer: Connection) -> None:
+    """Roll `change` back and begin a new transaction on the snapshot of the old one, inside `twin`."""
+    await change.rollback()
+    shared = await _one(observer, "share")
+    await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    await change.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(shared["snapshot"])))
+
+
+@asynccontextmanager
+async def twin(change: Connection, observer: Connection) -> AsyncIterator[None]:
+    """Let `observer` see the database as it was when `change`'s transaction began.
+
+    Begins the transaction of `change` (REPEATABLE READ) if there is none. The observer's is rolled back at the end.
+
+    Raises:
+        ServiceUnavailable: the server doesn't count rows (track_counts is off).
+        ValueError: a transaction of another isolation level is open.
+    """
+    if change.info.transaction_status is TransactionStatus.IDLE:
+        await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    exported = await _one(change, "export")
+    if exported["isolation"] != "repeatable read":
+        msg = f"the transaction's isolation level is {exported['isolation']}, expected repeatable read"
+        raise ValueError(msg)
+    if exported["counting"] != "on":
+        raise ServiceUnavailable("track_counts is off on this server; effects can't be measured without it")
+    await observer.rollback()
+    await observer.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    await observer.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported["snapshot"])))
+    try:
+        yield
+    finally:
+        if not observer.closed:
+            await observer.rollback()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What the server says about the transaction so far."""
+
+    counted: Mapping[int, RowCounts]
+    """Rows written, by table."""
+    locks: Mapping[str, str]
+    """The strongest lock on each table."""
+    sequences: frozenset[str]
+
+    @property
+    def exclusive(self) -> frozenset[str]:
+        return frozenset(table for table, mode in self.locks.items() if mode == _EXCLUSIVE)
+
+
+class Meter:
+    """Runs operations on `change` and takes the difference that each makes; use it inside `twin`."""
+
+    def __init__(self, change: Connection, observer: Connection) -> None:
+        self._change = change
+        self._camera = Camera(change, observer)
+        self._images: dict[str, Images] = {}
+        self._start = self._state = _State(counted={}, locks={}, sequences=frozenset())
+        self._cascades: tuple[CascadingKey, ...] | None = None
+
+    @classmethod
+    async def started(cls, change: Connection, observer: Connection) -> Self:
+        """Return a meter that leaves out what the transaction wrote before."""
+        meter = cls(change, observer)
+        await meter._camera.start()
+        # Earlier transactions of the session may be in the counters, too.
+        meter._start = meter._state = await meter._read_state()
+        return meter
+
+    async def run(
+        self, operation: Operation, index: int, *, row_limit: int, named: frozenset[str] | None, last: bool
+    ) -> tuple[OperationEffect, Print]:
+        """Run one operation, and after the `last` one what was deferred; return its effect and its print.
+
+        Rows of other tables than the `named` ones are marked as changed by cascade or trigger.
+
+        Raises:
+            OperationRefused: the server refused the operation, or a deferred constraint; the transaction is void then.
+            psycopg.Error: the connection was lost, or the rows moved on while a statement ran (SerializationFailure).
+        """
+        began = time.monotonic()
+        await run_operation(self._change, operation, index)
+        if last:
+            await run_operation(self._change, CHECK_NOW, index)
+        return await self._measure(row_limit, named, time.monotonic() - began)
+
+    @property
+    def changes(self) -> tuple[TableChange, ...]:
+        """What the transaction made of the rows of each table; tables that could not be measured are left out."""
+        return tuple(
+            change
+            for root, images in sorted(self._images.items())
+            if images.complete and (change := self._change_of(root, images)) is not None
+        )
+
+    async def take_again(self) -> tuple[TableChange, ...] | None:
+        """Return the same as `changes`, after something else has run in the transaction; None if not all is seen."""
+        self._state = await self._read_state()
+        await self._camera.describe(self._written)
+        for root in self._camera.roots:
+            self._images[root] = await self._camera.take(root, self._written)
+        return self.changes if all(images.complete for images in self._images.values()) else None
+
+    async def references(self, tables: Sequence[str]) -> frozenset[tuple[str, str]]:
+        """Return which of `tables` refer to which by foreign keys, as (parent, child)."""
+        cursor = await self._change.execute(_SQL["references"], {"tables": list(tables)})
+        return frozenset((row["parent"], row["child"]) for row in await cursor.fetchall())
+
+    async def _measure(
+        self, row_limit: int, named: frozenset[str] | None, seconds: float
+    ) -> tuple[OperationEffect, Print]:
+        earlier, self._state = self._state, await self._read_state()
+        moved = {relid: _minus(now, earlier.counted.get(relid)) for relid, now in self._state.counted.items()}
+        moved = {relid: counts for relid, counts in moved.items() if counts.total}
+        await self._camera.describe(moved)
+        changes: list[RowChange] = []
+        counts: dict[str, RowCounts] = {}
+        counted: dict[str, RowCounts] = {}
+        before: list[str] = []
+        unmeasured: list[str] = []
+        for root in sorted({self._camera.table(relid).root for relid in moved}):
+            counted[root] = _sum(moved[relid] for relid in moved if self._camera.table(relid).root == root)
+            was, now = self._images.get(root, Images()), await self._camera.take(root, self._written)
+            self._images[root] = now
+            if not now.complete:
+                unmeasured.append(root)
+                counts[root] = counted[root]
+                continue
+            rows = list(_difference(root, self._key(root), was, now))
+            counts[root] = _classified(rows, counted[root])
+            changes += [change for change, _ in rows]
+            before += sorted(text for _, text in rows if text)
+        locked = tuple(sorted(self._state.exclusive - earlier.exclusive))
+        shown = await self._caused(changes, named, unmeasured)
+        effect = OperationEffect(
+            rows=tuple(shown[:row_limit]),
+            counts=counts,
+            counted=counted,
+            truncated=len(changes) > row_limit or bool(unmeasured),
+            unmeasured=tuple(unmeasured),
+            locked=locked,
+            locks={table: mode for table, mode in self._state.locks.items() if table not in self._start.locks},
+            sequences=tuple(sorted(self._state.sequences - earlier.sequences)),
+            seconds=seconds,
+        )
+        after = tuple(_new(change) for change in changes if change.after is not None)
+        return effect, Print(counts=counts, locked=locked, before=tuple(before), after=after)
+
+    async def _caused(
+        self, changes: list[RowChange], named: frozenset[str] | None, unmeasured: list[str]
+    ) -> list[RowChange]:
+        if named is None or named.issuperset(change.table for change in changes):
+            return changes
+        if self._cascades is None:
+            cursor = await self._change.execute(_SQL["cascades"])
+            self._cascades = tuple(
+                CascadingKey(
+                    parent=row["parent"],
+                    parent_columns=tuple(row["parent_columns"]),
+                    child=row["child"],
+                    child_columns=tuple(row["child_columns"]),
+                )
+                for row in await cursor.fetchall()
+            )
+        return with_causes(changes, named=named, keys=self._cascades, unmeasured=unmeasured)
+
+    def _key(self, root: str) -> tuple[str, ...]:
+        return self._camera.parts(root)[0].key
+
+    def _change_of(self, root: str, images: Images) -> TableChange | None:
+        before = {name: version.text for name, version in images.before.items()}
+        after = {name: version.text for name, version in images.after.items()}
+        same = {name for name, text in before.items() if after.get(name) == text}
+        if len(same) == len(before) == len(after):
+            return None
+        parts = self._camera.parts(root)
+        counted = _sum(self._written.get(part.relid, RowCounts()) for part in parts)
+        table = parts[0]
+        only_before, only_after = before.keys() - after.keys(), after.keys() - before.keys()
+        return TableChange(
+            schema=table.root_schema,
+            name=table.root_name,
+            key=table.key,
+            columns=table.columns,
+            before={name: text for name, text in before.items() if name not in same},
+            after={name: text for name, text in after.items() if name not in same},
+            rekeyed=len(only_before) == len(only_after) == 1 and not counted.inserted and not counted.deleted,
+        )
+
+    async def _read_state(self) -> _State:
+        row = await _one(self._change, "state")
+        locks: dict[str, str] = {}
+        for name, kind, mode in row["locks"]:
+            if kind != "S":
+                locks[name] = max(mode, locks.get(name, mode), key=_LOCKS.index)
+        return _State(
+            counted={
+                relid: RowCounts(inserted=inserted, updated=updated, deleted=deleted)
+                for relid, inserted, updated, deleted in row["counters"]
+            },
+            locks=locks,
+            sequences=frozenset(name for name, kind, _ in row["locks"] if kind == "S"),
+        )
+
+    @property
+    def _written(self) -> dict[int, RowCounts]:
+        """Rows written since the start, by table."""
+        since = {relid: _minus(now, self._start.counted.get(relid)) for relid, now in self._state.counted.items()}
+        return {relid: counts for relid, counts in since.items() if counts.total}
+
+
+async def apply(
+    plan: Plan,
+    meter: Meter,
+    *,
+    row_limit: int,
+    targets: Sequence[frozenset[str]] | None = None,
+    volatile: frozenset[str] = frozenset(),
+) -> Effect:
+    """Run the plan by a `meter` that was started, and return what it did. Neither commits nor rolls back.
+
+    `targets` are the tables that each statement names as the ones it writes; rows of other tables are marked as changed
+    by cascade or trigger. Without it all rows are marked as changed by the statement. `volatile` are the columns whose
+    new values the fingerprint leaves out, see `volatile_columns`.
+
+    Raises:
+        OperationRefused: the server refused an operation, or a deferred constraint; the transaction is void then.
+        psycopg.Error: the connection was lost, or the rows moved on while a statement ran (SerializationFailure).
+    """
+    measured = [
+        await meter.run(
+            operation,
+            index,
+            row_limit=row_limit,
+            named=targets[index] if targets is not None else None,
+            last=index == len(plan.operations) - 1,
+        )
+        for index, operation in enumerate(plan.operations)
+    ]
+    return Effect(
+        operations=tuple(effect for effect, _ in measured),
+        prints=tuple(print_ for _, print_ in measured),
+        volatile=volatile,
+        changes=meter.changes,
+    )
+
+
+async def _one(connection: Connection, statement: str) -> Row:
+    row = await (await connection.execute(_SQL[statement])).fetchone()
+    if row is None:
+        msg = f"{statement} returned no row"
+        raise RuntimeError(msg)
+    return row
+
+
+def _minus(now: RowCounts, before: RowCounts | None) -> RowCounts:
+    if before is None:
+        return now
+    return RowCounts(
+        inserted=now.inserted - before.inserted,
+        updated=now.updated - before.updated,
+        deleted=now.deleted - before.deleted,
+    )
+
+
+def _sum(counts: Iterable[RowCounts]) -> RowCounts:
+    inserted = updated = deleted = 0
+    for count in counts:
+        inserted, updated, deleted = inserted + count.inserted, updated + count.updated, deleted + count.deleted
+    return RowCounts(inserted=inserted, updated=updated, deleted=deleted)
+
+
+def _difference(table: str, key: tuple[str, ...], was: Images, now: Images) -> Iterable[tuple[RowChange, str | None]]:
+    """Yield each row that changed between two states of a transaction, and its text before, None for a new row."""
+    for name in sorted({*was.before, *was.after, *now.before, *now.after}):
+        # A row that the transaction had not touched yet was as the observer sees it.
+        old = was.after.get(name) if name in was.before or name in was.after else now.before.get(name)
+        new = now.after.get(name)
+        if (old and old.ctid) == (new and new.ctid):
+            continue
+        change = RowChange(
+            table=table, key=dict(zip(key, json.loads(name), strict=True)), via="statement", **_columns(old, new)
+        )
+        yield change, f"{name} {old.text}" if old else None
+
+
+def _columns(old: Version | None, new: Version | None) -> dict[str, dict[str, Any] | None]:
+    """Return the changed columns of an updated row, all columns of any other."""
+    before, after = old.image if old else None, new.image if new else None
+    if before is None or after is None:
+        return {"before": before, "after": after}
+    changed = [column for column in after if column not in before or before[column] != after[column]]
+    return {"before": {c: before.get(c) for c in changed}, "after": {c: after[c] for c in changed}}
+
+
+def _new(change: RowChange) -> tuple[str, str, Row]:
+    key = json.dumps(list(change.key.values())) if change.before is not None else ""
+    return change.table, key, change.after or {}
+
+
+def _classified(rows: list[tuple[RowChange, str | None]], by_counter: RowCounts) -> RowCounts:
+    """Count rows by their images; a changed key looks like a deletion and an insertion, the counter knows better."""
+    inserted = sum(change.before is None for change, _ in rows)
+    deleted = sum(change.after is None for change, _ in rows)
+    rekeyed = max(0, min(by_counter.updated, inserted - by_counter.inserted, deleted - by_counter.deleted))
+    return RowCounts(
+        inserted=inserted - rekeyed, updated=len(rows) - inserted - deleted + rekeyed, deleted=deleted - rekeyed
+    )
