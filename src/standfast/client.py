@@ -41,6 +41,7 @@ from standfast.errors import (
 )
 from standfast.outcome import Outcome, State
 from standfast.report import Verdict
+from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
 from standfast.spending import spending
@@ -372,6 +373,26 @@ class Standfast:
             if status is not WorkflowExecutionStatus.RUNNING:
                 raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
             await self._handle(workflow_id).cancel()
+
+    async def conflicts(self, view: TicketView) -> tuple[str, ...]:
+        """Return the workflow ids of other waiting tickets whose plans change some of the same rows.
+
+        None are known to a process without a URL of the control database.
+
+        Raises:
+            ServiceUnavailable: Temporal or the control database can't be reached.
+        """
+        if view.state is not State.WAITING or self._settings.control.url is None:
+            return ()
+        async with (
+            Databases(self._settings, application="standfast conflicts") as databases,
+            databases.control() as connection,
+        ):
+            noted = await on_the_same_rows(connection, view.workflow_id)
+        if not noted:
+            return ()
+        waiting = {row.workflow_id for row in await self.tickets([State.WAITING], [view.ticket.target], limit=10_000)}
+        return tuple(other for other in noted if other in waiting)
 
     async def undo(self, workflow_id: str, *, by: str) -> Submitted:
         """Start the undo of an executed ticket, or find it: a ticket of its own, which `by` asks for.

@@ -514,6 +514,26 @@ async def test_the_timeline_tells_the_six_steps(installation: Installation) -> N
     assert in_order == ["start", "context", "planning", "validation", "decision", "execution", "end"]
 
 
+async def test_two_waiting_plans_for_the_same_rows_are_marked_on_both(installation: Installation) -> None:
+    client = installation.client
+
+    async def waiting(order: int, status: str) -> TicketView:
+        return await installation.until_waiting(await installation.submit(set_status(order, status), **about(order)))
+
+    async def until_conflicts(view: TicketView, *others: TicketView) -> None:
+        while await client.conflicts(view) != tuple(other.workflow_id for other in others):  # noqa: ASYNC110 - lists lag
+            await asyncio.sleep(0.02)
+
+    first, second, third = await waiting(1014, "unheard-of"), await waiting(1014, "unsaid"), await waiting(1015, "new")
+    await until_conflicts(first, second)
+    await until_conflicts(second, first)
+    assert await client.conflicts(third) == ()
+    await installation.decide(first, REJECT, comment="no")
+    await until_conflicts(second)
+    for view in (second, third):
+        await installation.decide(view, REJECT, comment="no")
+
+
 def _fingerprint(view: TicketView) -> str | None:
     return view.report.fingerprint if view.report else None
 

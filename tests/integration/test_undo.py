@@ -123,7 +123,7 @@ class Clinic:
                 yield change, observer
 
         circumstances = Circumstances(target="clinic", constraints=constraints, ground=None, now=datetime.now(UTC))
-        return await assess(the_plan, circumstances, twins)
+        return (await assess(the_plan, circumstances, twins)).report
 
     async def execute(self, the_plan: Plan, report: SafetyReport) -> Recalled:
         """Execute the plan, and return what the ledger says about its undo."""

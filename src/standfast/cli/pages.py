@@ -1,5 +1,7 @@
 """Tickets and safety reports as text for people."""
 
+from collections.abc import Sequence
+
 from standfast.cli.output import Output, moment
 from standfast.outcome import Outcome
 from standfast.plan import Plan
@@ -10,7 +12,7 @@ _STYLES = {Verdict.AUTO: "green", Verdict.APPROVAL: "yellow", Verdict.BLOCK: "re
 _ROWS = 10  # of an operation; `--json` has all that the report has
 
 
-def ticket_page(view: TicketView, output: Output) -> None:
+def ticket_page(view: TicketView, conflicts: Sequence[str], output: Output) -> None:
     """Print one ticket whole."""
     ticket = view.ticket
     output.line(f"{view.workflow_id}  {view.state}", "bold")
@@ -22,6 +24,9 @@ def ticket_page(view: TicketView, output: Output) -> None:
         output.line(f"the agent says: {view.plan.summary}" if view.plan.summary else "without a summary")
         if view.report is not None:
             report_page(view.plan, view.report, ticket.target, output)
+    for other in conflicts:
+        again = "once one is executed, the other is asked about again"
+        output.line(f"{other} waits with a plan for some of the same rows: {again}", "yellow")
     for decision in view.decisions:
         how = f"refused, {decision.message}" if decision.refused else "counts"
         comment = f": {decision.comment}" if decision.comment else ""

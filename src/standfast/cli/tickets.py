@@ -1,12 +1,13 @@
 """Commands that submit tickets and look at them."""
 
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, read_text, run
 from standfast.cli.output import moment
-from standfast.errors import InvalidInput
+from standfast.errors import InvalidInput, ServiceUnavailable
 
 NOT_THROUGH = 1
 
@@ -98,10 +99,13 @@ def show(invocation: Invocation, ticket: str) -> None:
 
         async with invocation.client() as client:
             view = await client.view(invocation.workflow_id(ticket))
+            conflicts: tuple[str, ...] = ()
+            with suppress(ServiceUnavailable):  # the ticket is worth showing without
+                conflicts = await client.conflicts(view)
         if invocation.output.as_json:
-            invocation.output.document(view)
+            invocation.output.document(view.model_dump(mode="json") | {"conflicts": conflicts})
         else:
-            ticket_page(view, invocation.output)
+            ticket_page(view, conflicts, invocation.output)
 
     run(work())
 

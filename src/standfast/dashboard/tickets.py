@@ -89,6 +89,7 @@ class TicketPages:
             "ticket.html",
             status=status,
             **_content(view),
+            conflicts=await self._conflicts(view),
             rights=rights(view, request.state.session, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=self._standfast.ui_link(view.workflow_id),
@@ -97,6 +98,12 @@ class TicketPages:
             refused=refused,
             fields=fields or {},
         )
+
+    async def _conflicts(self, view: TicketView) -> Sequence[str]:
+        try:
+            return await self._standfast.conflicts(view)
+        except ServiceUnavailable:  # the ticket is worth showing without
+            return ()
 
     async def _timeline(self, workflow_id: str) -> Sequence[TimelineEntry] | None:
         try:

@@ -7,7 +7,8 @@ from functools import partial
 from temporalio import activity
 
 from standfast.planner.playbooks import load_playbooks
-from standfast.report import SafetyReport
+from standfast.report import SafetyReport, Verdict
+from standfast.safety.conflicts import note_rows
 from standfast.safety.constraints import read_latest
 from standfast.safety.grounding import Ground
 from standfast.safety.validation import Circumstances, assess
@@ -59,7 +60,18 @@ class Validation:
             recalled=request.recalled,
             session=session_name(ticket.workflow_id),
         )
-        return await assess(request.plan, circumstances, partial(self._twins, ticket.target))
+        assessment = await assess(request.plan, circumstances, partial(self._twins, ticket.target))
+        report = assessment.report
+        if report.verdict is Verdict.APPROVAL:
+            async with self._databases.control() as connection:
+                await note_rows(
+                    connection,
+                    target=ticket.target,
+                    workflow_id=ticket.workflow_id,
+                    changes=assessment.changes,
+                    waits=report.expires_in,
+                )
+        return report
 
     @asynccontextmanager
     async def _twins(self, target: str) -> AsyncIterator[tuple[Connection, Connection]]:

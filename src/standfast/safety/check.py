@@ -54,7 +54,7 @@ async def check(
         now=datetime.now(UTC),
     )
     try:
-        return await assess(plan, circumstances, twins)
+        return (await assess(plan, circumstances, twins)).report
     except psycopg.OperationalError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error

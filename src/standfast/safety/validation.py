@@ -11,7 +11,7 @@ from standfast.domain import MASK
 from standfast.plan import Operation, Plan
 from standfast.report import Finding, OperationReport, RowChange, SafetyReport, Undo, Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
-from standfast.safety.effect import Effect, OperationEffect
+from standfast.safety.effect import Effect, OperationEffect, TableChange
 from standfast.safety.grounding import Ground, check_grounding
 from standfast.safety.parsing import Statement, StatementRefused, parse_statement
 from standfast.safety.protocol import OperationRefused
@@ -74,8 +74,17 @@ class _Judged:
         self.findings.append(Finding(rule=rule, verdict=Verdict.BLOCK, message=message, mendable=mendable))
 
 
-async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], Twins]) -> SafetyReport:
-    """Return the safety report of a plan. Nothing is changed: the rehearsal is rolled back.
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """A plan's report, and what it stands on."""
+
+    report: SafetyReport
+    changes: tuple[TableChange, ...]
+    """All rows that the plan changes, unmasked."""
+
+
+async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], Twins]) -> Assessment:
+    """Judge and rehearse a plan. Nothing is changed: the rehearsal is rolled back.
 
     `twins` opens two connections to the target as the rehearser, the second one only to look.
 
@@ -96,7 +105,8 @@ async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], T
         findings += _judge_undo(rehearsal)
         if circumstances.recalled is not None:
             findings += _judge_recalled(rehearsal, circumstances.recalled)
-    return _report(plan, circumstances, findings, judged, rehearsal)
+    report = _report(plan, circumstances, findings, judged, rehearsal)
+    return Assessment(report=report, changes=rehearsal.effect.changes)
 
 
 def _judge_plan(plan: Plan, circumstances: Circumstances) -> Iterator[Finding]:

@@ -91,7 +91,8 @@ GRANT SELECT, INSERT, UPDATE ON standfast.fence TO {roles}
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration, standfast.model_call TO {roles};
 GRANT SELECT, INSERT ON standfast.constraints, standfast.audit TO {roles};
-GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles}
+GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles};
+GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles}
 
 -- grant_journal --
 -- Append and read, and count how often a recorded answer was used again.
