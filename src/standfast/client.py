@@ -187,10 +187,9 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
-        handle = self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
         with self._translated(workflow_id):
             try:
-                return await handle.result()
+                return await self._handle(workflow_id).result()
             except WorkflowFailureError as error:
                 if isinstance(error.cause, CancelledError):
                     return Outcome(state=State.CANCELLED, reason="Cancelled; nothing was changed.")

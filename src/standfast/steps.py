@@ -138,13 +138,14 @@ HEARTBEAT = timedelta(seconds=2)
 WORKFLOW_TASK = timedelta(seconds=2)
 # A worker that went away without a word keeps its sticky queue for this long.
 STICKY_QUEUE = timedelta(seconds=1)
-# Lists show a state under way once it has lasted this long: most are over within milliseconds, and each change costs
-# the server as much as a step does.
+# So often at most lists are told about states under way: these are over within milliseconds as a rule, and each change
+# costs the server as much as a step does.
 STATE_IN_LISTS = timedelta(seconds=5)
 # A planner run may wait in its queue and for a rate-limited provider, but a ticket should not plan for ever.
 PLANNER_RUN = timedelta(days=1)
-# pydantic-ai's part of the planner workflow replays slower than ours: a second for the longest run that it allows.
-PLANNER_TASK = timedelta(seconds=3)
+# pydantic-ai's part of the planner workflow replays slower than ours: a second for the longest run that it allows. Not
+# more, since after a worker froze the server lets a task run out twice now and then, and both must stay below 5 s.
+PLANNER_TASK = timedelta(seconds=2.25)
 # The slowest models think for minutes. The provider's own time-out ends a request first, so that the error names it.
 MODEL_REQUEST = timedelta(minutes=5)
 # An answer that was paid for is worth waiting for its journal, but not for ever: it is reported then all the same.

@@ -1,6 +1,7 @@
 """The ticket workflow: the six steps, and nothing else. It does no I/O and may wait for days across many deploys."""
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -301,16 +302,22 @@ class TicketWorkflow:
 
     def _enter(self, state: State) -> None:
         self._show(state=state)
-        if self._publishing is not None:
-            self._publishing.cancel()
         if state is State.WAITING or state.is_end:
             self._publish()
-        else:
-            after = steps.STATE_IN_LISTS.total_seconds()
-            self._publishing = asyncio.get_running_loop().call_later(after, self._publish)
+        elif self._publishing is None:
+            # In a context of its own, as the SDK labels every later timer like the last one that had a label.
+            later, seconds = asyncio.get_running_loop().call_later, steps.STATE_IN_LISTS.total_seconds()
+            self._publishing = contextvars.Context().run(later, seconds, self._publish_what_lasts)
+
+    def _publish_what_lasts(self) -> None:
+        self._publishing = None
+        self._publish()
 
     def _publish(self) -> None:
         """Let lists show the state and the verdict."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+            self._publishing = None
         found = {visibility.STATE: self._view.state.value}
         if self._view.report is not None:
             found[visibility.RISK] = self._view.report.verdict.value

@@ -96,6 +96,7 @@ async def test_the_report_has_the_published_shape(shop: str) -> None:
     # SHA-256 of {"operations":[{"params":["refunded",1042],"sql":"..."}],"target":"shop"}: as published, by sha256sum
     assert report["plan_digest"] == "59479d8accf4b149846be0fe39eab7ea3020f78f20120d07041e6660ea06eafb"
     (operation,) = report["operations"]
+    assert operation.pop("seconds") >= 0
     assert operation == {
         "index": 0,
         "verdict": "auto",
@@ -122,7 +123,15 @@ async def test_the_report_has_the_published_shape(shop: str) -> None:
             "public.stamps": {"inserted": 1, "updated": 0, "deleted": 0},
         },
         "truncated": False,
+        "locks": {"public.orders": "RowExclusiveLock", "public.stamps": "RowExclusiveLock"},
+        "sequences": ["public.stamps_id_seq"],
     }
+    (undo,) = report["undo"]["operations"]
+    assert (undo["sql"], undo["params"]) == (
+        'UPDATE "public"."orders" SET "status" = $1 WHERE "id" = $2',
+        ["paid", "1042"],
+    )
+    assert report["undo_proved"]
 
 
 async def test_a_finding_names_rule_verdict_value_and_limit(shop: str) -> None:

@@ -17,6 +17,8 @@ from standfast.steps import ValidateRequest
 from standfast.store.connections import Connection, Databases, Role, server_time
 from standfast.store.takeover import session_name, take_over
 
+_TRIES = 3  # then a statement that runs out of time is too slow by itself
+
 
 class Validation:
     """Validates plans for the targets in the settings."""
@@ -58,6 +60,7 @@ class Validation:
             solo=self._settings.review.solo,
             expires_in=self._settings.review.expire_after,
             recalled=request.recalled,
+            patient=activity.info().attempt < _TRIES,
             session=session_name(ticket.workflow_id),
         )
         assessment = await assess(request.plan, circumstances, partial(self._twins, ticket.target))

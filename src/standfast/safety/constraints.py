@@ -58,6 +58,12 @@ class Statements(_Section):
     auto: tuple[StatementKind, ...] = ("select", "explain")
     approval: tuple[StatementKind, ...] = ("insert", "update", "delete", "merge")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _said(cls, value: Any) -> Any:
+        """Who names kinds in one of the lists means the other one to be empty."""
+        return {"auto": (), "approval": ()} | value if isinstance(value, dict) and value else value
+
 
 class TableConstraint(_Section):
     """What may be done with one table."""

@@ -43,9 +43,9 @@ class Print:
     counts: Mapping[str, RowCounts]
     locked: tuple[str, ...]
     before: tuple[str, ...]
-    """Key and image of each row that was there before, as PostgreSQL prints them."""
+    """Table, key and image of each row that was there before, as PostgreSQL prints them."""
     after: tuple[tuple[str, str, Row], ...]
-    """Table, key and new values of each row that is there now. The key is empty for a new row."""
+    """Table, key and new values of each row that is there now. The key is empty for a row that the plan has made."""
 
     def canonical(self, volatile: frozenset[str]) -> bytes:
         """Return the canonical form, without the new values of `volatile` columns."""

@@ -155,41 +155,45 @@ class Meter:
         self, row_limit: int, named: frozenset[str] | None, seconds: float
     ) -> tuple[OperationEffect, Print]:
         earlier, self._state = self._state, await self._read_state()
-        moved = {relid: _minus(now, earlier.counted.get(relid)) for relid, now in self._state.counted.items()}
-        moved = {relid: counts for relid, counts in moved.items() if counts.total}
-        await self._camera.describe(moved)
-        changes: list[RowChange] = []
-        counts: dict[str, RowCounts] = {}
-        counted: dict[str, RowCounts] = {}
-        before: list[str] = []
-        unmeasured: list[str] = []
-        for root in sorted({self._camera.table(relid).root for relid in moved}):
-            counted[root] = _sum(moved[relid] for relid in moved if self._camera.table(relid).root == root)
+        counted = await self._counted_since(earlier)
+        counts, unmeasured = dict(counted), []
+        changed: list[_Changed] = []
+        for root in sorted(counted):
             was, now = self._images.get(root, Images()), await self._camera.take(root, self._written)
             self._images[root] = now
             if not now.complete:
                 unmeasured.append(root)
-                counts[root] = counted[root]
                 continue
-            rows = list(_difference(root, self._key(root), was, now))
-            counts[root] = _classified(rows, counted[root])
-            changes += [change for change, _ in rows]
-            before += sorted(text for _, text in rows if text)
+            rows = list(_difference(root, self._camera.parts(root)[0].key, was, now))
+            counts[root] = _classified([row.change for row in rows], counted[root])
+            changed += rows
         locked = tuple(sorted(self._state.exclusive - earlier.exclusive))
-        shown = await self._caused(changes, named, unmeasured)
+        shown = await self._caused([row.change for row in changed], named, unmeasured)
         effect = OperationEffect(
             rows=tuple(shown[:row_limit]),
             counts=counts,
             counted=counted,
-            truncated=len(changes) > row_limit or bool(unmeasured),
+            truncated=len(changed) > row_limit or bool(unmeasured),
             unmeasured=tuple(unmeasured),
             locked=locked,
             locks={table: mode for table, mode in self._state.locks.items() if table not in self._start.locks},
             sequences=tuple(sorted(self._state.sequences - earlier.sequences)),
             seconds=seconds,
         )
-        after = tuple(_new(change) for change in changes if change.after is not None)
-        return effect, Print(counts=counts, locked=locked, before=tuple(before), after=after)
+        before = tuple(sorted(row.old for row in changed if row.change.before is not None))
+        after = tuple(row.new for row in changed if row.change.after is not None)
+        return effect, Print(counts=counts, locked=locked, before=before, after=after)
+
+    async def _counted_since(self, earlier: _State) -> dict[str, RowCounts]:
+        """Return how many writes the server counted in each root table since an earlier state."""
+        moved = {relid: _minus(now, earlier.counted.get(relid)) for relid, now in self._state.counted.items()}
+        moved = {relid: counts for relid, counts in moved.items() if counts.total}
+        await self._camera.describe(moved)
+        counted: dict[str, RowCounts] = {}
+        for relid, counts in moved.items():
+            root = self._camera.table(relid).root
+            counted[root] = _sum([counted.get(root, RowCounts()), counts])
+        return counted
 
     async def _caused(
         self, changes: list[RowChange], named: frozenset[str] | None, unmeasured: list[str]
@@ -208,9 +212,6 @@ class Meter:
                 for row in await cursor.fetchall()
             )
         return with_causes(changes, named=named, keys=self._cascades, unmeasured=unmeasured)
-
-    def _key(self, root: str) -> tuple[str, ...]:
-        return self._camera.parts(root)[0].key
 
     def _change_of(self, root: str, images: Images) -> TableChange | None:
         before = {name: version.text for name, version in images.before.items()}
@@ -315,18 +316,38 @@ def _sum(counts: Iterable[RowCounts]) -> RowCounts:
     return RowCounts(inserted=inserted, updated=updated, deleted=deleted)
 
 
-def _difference(table: str, key: tuple[str, ...], was: Images, now: Images) -> Iterable[tuple[RowChange, str | None]]:
-    """Yield each row that changed between two states of a transaction, and its text before, None for a new row."""
+@dataclass(frozen=True, kw_only=True)
+class _Changed:
+    """One row that an operation changed, and what its print says about it."""
+
+    change: RowChange
+    existed: str
+    """The key of a row that was there before the plan; empty otherwise, as such a key may come from a sequence."""
+    image: str
+    """The row as others left it; empty if the plan itself had made or changed it: that is in an earlier print."""
+
+    @property
+    def old(self) -> str:
+        return f"{self.change.table} {self.existed} {self.image}"
+
+    @property
+    def new(self) -> tuple[str, str, Row]:
+        return self.change.table, self.existed, self.change.after or {}
+
+
+def _difference(table: str, key: tuple[str, ...], was: Images, now: Images) -> Iterable[_Changed]:
+    """Yield each row that changed between two states of a transaction."""
     for name in sorted({*was.before, *was.after, *now.before, *now.after}):
         # A row that the transaction had not touched yet was as the observer sees it.
-        old = was.after.get(name) if name in was.before or name in was.after else now.before.get(name)
+        touched = name in was.before or name in was.after
+        old = was.after.get(name) if touched else now.before.get(name)
         new = now.after.get(name)
         if (old and old.ctid) == (new and new.ctid):
             continue
-        change = RowChange(
-            table=table, key=dict(zip(key, json.loads(name), strict=True)), via="statement", **_columns(old, new)
-        )
-        yield change, f"{name} {old.text}" if old else None
+        columns = _columns(old, new)
+        change = RowChange(table=table, key=dict(zip(key, json.loads(name), strict=True)), via="statement", **columns)
+        existed = name if name in now.before else ""
+        yield _Changed(change=change, existed=existed, image=old.text if old and not touched else "")
 
 
 def _columns(old: Version | None, new: Version | None) -> dict[str, dict[str, Any] | None]:
@@ -338,16 +359,11 @@ def _columns(old: Version | None, new: Version | None) -> dict[str, dict[str, An
     return {"before": {c: before.get(c) for c in changed}, "after": {c: after[c] for c in changed}}
 
 
-def _new(change: RowChange) -> tuple[str, str, Row]:
-    key = json.dumps(list(change.key.values())) if change.before is not None else ""
-    return change.table, key, change.after or {}
-
-
-def _classified(rows: list[tuple[RowChange, str | None]], by_counter: RowCounts) -> RowCounts:
+def _classified(changes: list[RowChange], by_counter: RowCounts) -> RowCounts:
     """Count rows by their images; a changed key looks like a deletion and an insertion, the counter knows better."""
-    inserted = sum(change.before is None for change, _ in rows)
-    deleted = sum(change.after is None for change, _ in rows)
+    inserted = sum(change.before is None for change in changes)
+    deleted = sum(change.after is None for change in changes)
     rekeyed = max(0, min(by_counter.updated, inserted - by_counter.inserted, deleted - by_counter.deleted))
     return RowCounts(
-        inserted=inserted - rekeyed, updated=len(rows) - inserted - deleted + rekeyed, deleted=deleted - rekeyed
+        inserted=inserted - rekeyed, updated=len(changes) - inserted - deleted + rekeyed, deleted=deleted - rekeyed
     )

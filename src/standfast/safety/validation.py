@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from standfast.domain import MASK
+from standfast.errors import ServiceUnavailable
 from standfast.plan import Operation, Plan
 from standfast.report import Finding, OperationReport, RowChange, SafetyReport, Undo, Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
@@ -32,6 +33,7 @@ _HIDDEN = frozenset({ColumnClass.SECRET, ColumnClass.PII})
 SHOWN_UNDO_BYTES = 64 * 1024
 """Of the undo in a report; what is executed is made anew of the rows that were really changed."""
 _REVERSIBLE = frozenset({"select", "insert", "update", "delete", "merge", "explain"})
+_OUT_OF_TIME = "57014"
 _NOT_REHEARSED = Rehearsal(effect=Effect(operations=(), prints=()), undo=None, undo_proved=False)
 
 Twins = AbstractAsyncContextManager[tuple[Connection, Connection]]
@@ -53,6 +55,8 @@ class Circumstances:
     expires_in: timedelta = timedelta(days=3)
     recalled: Recalled | None = None
     """If the plan takes another one back: what the ledger said about it."""
+    patient: bool = False
+    """Whether a statement that runs out of time may be tried again: the server itself may be slow for a moment."""
     session: str | None = None
     """Application name of the rehearsal's transaction."""
 
@@ -89,7 +93,7 @@ async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], T
     `twins` opens two connections to the target as the rehearser, the second one only to look.
 
     Raises:
-        ServiceUnavailable: the target can't be reached, or its rows are locked by others.
+        ServiceUnavailable: the target can't be reached, or its rows are locked by others, or it is too slow.
     """
     findings = list(_judge_plan(plan, circumstances))
     judged = [_parse(operation, circumstances.constraints) for operation in plan.operations]
@@ -172,6 +176,8 @@ async def _rehearse(
             session=circumstances.session,
         )
     except OperationRefused as refused:
+        if refused.sqlstate == _OUT_OF_TIME and circumstances.patient:
+            raise ServiceUnavailable(f"target {circumstances.target!r}: {refused}") from refused
         message = f"the server refuses it: {refused.message} ({refused.sqlstate})"
         judged[refused.index].block("operation.refused", message, mendable=True)
         return _NOT_REHEARSED

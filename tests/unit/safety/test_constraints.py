@@ -120,3 +120,8 @@ def test_what_is_no_constraints_file_is_refused(text: str) -> None:
 def test_a_freeze_begins_when_it_says_in_utc_unless_it_says_otherwise(written: str, meant: datetime) -> None:
     constraints = parse(f"freezes: [{{from: {written}, to: 2027-01-01}}]")
     assert constraints.freezes[0].start == meant
+
+
+def test_kinds_that_only_one_list_names_are_not_in_the_other() -> None:
+    statements = parse_constraints("{version: 1, target: shop, statements: {auto: [update]}}", source="test").statements
+    assert (statements.auto, statements.approval) == (("update",), ())
