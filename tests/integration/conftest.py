@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from standfast.local.fake_provider import FakeProvider
 from standfast.settings import Settings
+from tests.integration.bank import Bank
 from tests.integration.installation import prepare
 
 
@@ -24,3 +25,8 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
         yield provider
+
+
+@pytest_asyncio.fixture
+async def bank(database: str) -> Bank:
+    return await Bank.create(database)

@@ -514,6 +514,22 @@ async def test_the_timeline_tells_the_six_steps(installation: Installation) -> N
     assert in_order == ["start", "context", "planning", "validation", "decision", "execution", "end"]
 
 
+async def test_a_server_that_is_slow_for_a_moment_is_no_reason_for_another_plan(installation: Installation) -> None:
+    installation.execute("""
+        CREATE SEQUENCE shop.slow;
+        CREATE FUNCTION shop.slow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+            $$ BEGIN IF nextval('shop.slow') = 1 THEN PERFORM pg_sleep(10); END IF; RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE UPDATE ON shop.orders
+            FOR EACH ROW WHEN (NEW.id = 1016) EXECUTE FUNCTION shop.slow();
+    """)
+    workflow_id = await installation.submit(set_status(1016), **about(1016))
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    view = await installation.client.view(workflow_id)
+    assert view.plan_number == 1
+    validations = [entry for entry in await installation.client.history(workflow_id) if entry.step == "validation"]
+    assert [entry.attempt for entry in validations] == [2]
+
+
 async def test_two_waiting_plans_for_the_same_rows_are_marked_on_both(installation: Installation) -> None:
     client = installation.client
 
