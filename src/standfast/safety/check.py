@@ -1,7 +1,7 @@
 """What `standfast check` does: the safety report of a plan for any PostgreSQL URL, with no Temporal running."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import psycopg
@@ -13,7 +13,7 @@ from standfast.report import SafetyReport
 from standfast.safety.constraints import Constraints, check_against_schema, default_constraints
 from standfast.safety.grounding import Ground
 from standfast.safety.validation import Circumstances, assess
-from standfast.store.connections import Connection, address, open_connection
+from standfast.store.connections import address, open_connection
 from standfast.ticket import Ticket
 
 
@@ -37,27 +37,23 @@ async def check(
     given = constraints or default_constraints(target, schemas)
     path = tuple(given.schemas)
 
-    @asynccontextmanager
-    async def twins() -> AsyncIterator[tuple[Connection, Connection]]:
-        async with (
-            await open_connection(url, schemas=path, application="standfast check") as change,
-            await open_connection(url, schemas=path, application="standfast check") as observer,
-        ):
-            yield change, observer
-
-    async with await open_connection(url, schemas=path, application="standfast check") as connection:
-        await check_against_schema(connection, given, source="constraints")
     circumstances = Circumstances(
         target=target,
         constraints=given,
         ground=Ground.of(ticket, None) if ticket is not None else None,
         now=datetime.now(UTC),
     )
-    try:
-        return (await assess(plan, circumstances, twins)).report
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error
+    async with (
+        await open_connection(url, schemas=path, application="standfast check") as change,
+        await open_connection(url, schemas=path, application="standfast check") as observer,
+    ):
+        try:
+            await check_against_schema(change, given, source="constraints")
+            assessment = await assess(plan, circumstances, lambda: nullcontext((change, observer)))
+        except psycopg.OperationalError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error
+    return assessment.report
 
 
 def parse_plan(text: str, *, source: str) -> Plan:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from psycopg import sql
 
@@ -43,9 +43,18 @@ class Table:
 class Version:
     """One row version."""
 
-    ctid: str
+    relid: int
+    place: str
+    """Its ctid in the table or partition."""
     text: str
-    """As PostgreSQL prints its to_jsonb."""
+    """As PostgreSQL prints its to_jsonb; empty if nobody asked for it."""
+    ended: bool = False
+    """The transaction has deleted the row, or made a newer version of it."""
+
+    @property
+    def ctid(self) -> tuple[int, str]:
+        """Where it is."""
+        return self.relid, self.place
 
     @property
     def image(self) -> dict[str, Any]:
@@ -66,17 +75,18 @@ class Images:
 class Camera:
     """Takes the images of all rows that `change`'s transaction has changed, with the help of an `observer`."""
 
-    def __init__(self, change: Connection, observer: Connection) -> None:
+    def __init__(self, change: Connection, observer: Connection, next_xid: int) -> None:
+        """`next_xid` is the first transaction id that their snapshot doesn't see."""
         self._change = change
         self._observer = observer
-        self._next_xid = 0
+        self._next_xid = next_xid
         self._tables: dict[int, Table] = {}
 
-    async def start(self) -> None:
-        """Remember which transactions the snapshot sees."""
-        cursor = await self._change.execute(_SQL["next_xid"])
-        (row,) = await cursor.fetchall()
-        self._next_xid = row["next_xid"]
+    @classmethod
+    async def on_snapshot(cls, change: Connection, observer: Connection) -> Self:
+        """Return a camera for the snapshot that the two sessions share."""
+        (row,) = await (await change.execute(_SQL["next_xid"])).fetchall()
+        return cls(change, observer, row["next_xid"])
 
     @property
     def roots(self) -> frozenset[str]:
@@ -117,40 +127,37 @@ class Camera:
             if not table.readable or not table.key:
                 complete = False
                 continue
-            outdated, ended = await self._outdated(table, written.get(table.relid, RowCounts()))
-            new = await self._versions(self._change, "written", table)
-            old = await self._visible(self._observer, table, new)
-            complete = complete and max(len(outdated), len(new)) <= MAX_ROWS
-            before |= {_key_text(v, table.key): v for v in ended}
-            after |= {_key_text(v, table.key): v for v in new if v.ctid not in old}
+            outdated, made = await self._versions(table, written.get(table.relid, RowCounts()))
+            complete = complete and max(map(len, (outdated, made))) <= MAX_ROWS
+            before |= {_key_text(version, table.key): version for version in outdated if version.ended}
+            after |= {_key_text(version, table.key): version for version in made}
         return Images(before=before, after=after, complete=complete)
 
-    async def _outdated(self, table: Table, written: RowCounts) -> tuple[list[Version], list[Version]]:
-        """Return the row versions that were looked at, and those among them that the transaction has ended.
+    async def _versions(self, table: Table, written: RowCounts) -> tuple[list[Version], list[Version]]:
+        """Return the row versions that are marked, some of them ended by the transaction, and those that it has made.
 
         Foreign keys leave their mark on every row that is referred to, so a look at all marked rows is a look at whole
         tables. The recent marks will do if they account for all that the counters say; they don't where somebody else
         holds a lock on the same row, or where a row was changed twice.
         """
         for statement in ("outdated_lately", "outdated"):
-            outdated = await self._versions(self._observer, statement, table)
-            still = await self._visible(self._change, table, outdated)
-            ended = [version for version in outdated if version.ctid not in still]
-            if len(ended) == written.updated + written.deleted:
+            marked = await self._ask(self._observer, statement, table)
+            seen = await self._ask(self._change, "written", table, outdated=[version.place for version in marked])
+            still = {version.place for version in seen if not version.text}
+            outdated = [replace(version, ended=version.place not in still) for version in marked]
+            if sum(version.ended for version in outdated) == written.updated + written.deleted:
                 break
-        return outdated, ended
+        made = [version for version in seen if version.text]
+        places = [version.place for version in made]
+        old = {v.place for v in await self._ask(self._observer, "visible", table, ctids=places)} if places else set()
+        return outdated, [version for version in made if version.place not in old]
 
-    async def _versions(self, connection: Connection, statement: str, table: Table) -> list[Version]:
+    async def _ask(self, connection: Connection, statement: str, table: Table, **parameters: Any) -> list[Version]:
         query = sql.SQL(_SQL[statement]).format(table=table.identifier, limit=sql.Literal(MAX_ROWS + 1))
-        cursor = await connection.execute(query, {"next_xid": self._next_xid})
-        return [Version(ctid=f"{table.relid}{row['ctid']}", text=row["image"]) for row in await cursor.fetchall()]
-
-    async def _visible(self, connection: Connection, table: Table, versions: list[Version]) -> frozenset[str]:
-        if not versions:
-            return frozenset()
-        ctids = [version.ctid.removeprefix(str(table.relid)) for version in versions]
-        cursor = await connection.execute(sql.SQL(_SQL["visible"]).format(table=table.identifier), {"ctids": ctids})
-        return frozenset(f"{table.relid}{row['ctid']}" for row in await cursor.fetchall())
+        # Prepared at once: each is run for both rehearsals and for the undo.
+        cursor = await connection.execute(query, {"next_xid": self._next_xid, **parameters}, prepare=True)
+        rows = await cursor.fetchall()
+        return [Version(relid=table.relid, place=row["ctid"], text=row.get("image") or "") for row in rows]
 
 
 def _number(text: str) -> float | str:

@@ -35,11 +35,14 @@ WHERE xmax <> '0'::xid
 -- As the observer: rows that some transaction has marked as outdated or locked.
 SELECT ctid::text AS ctid, to_jsonb(t)::text AS image FROM ONLY {table} t WHERE xmax <> '0'::xid LIMIT {limit}
 
--- visible --
--- Which of these row versions a session still sees.
-SELECT ctid::text AS ctid FROM ONLY {table} WHERE ctid = ANY(%(ctids)s::tid[])
-
 -- written --
--- As the changing session: row versions that are newer than the snapshot. Modulo 2^32, as transaction ids wrap.
-SELECT ctid::text AS ctid, to_jsonb(t)::text AS image FROM ONLY {table} t
-WHERE (xmin::text::bigint - %(next_xid)s %% 4294967296 + 4294967296) %% 4294967296 < 2147483648 LIMIT {limit}
+-- As the changing session: row versions that are newer than the snapshot (modulo 2^32, as transaction ids wrap), and
+-- which of the outdated ones it still sees.
+(SELECT ctid::text AS ctid, to_jsonb(t)::text AS image FROM ONLY {table} t
+ WHERE (xmin::text::bigint - %(next_xid)s %% 4294967296 + 4294967296) %% 4294967296 < 2147483648 LIMIT {limit})
+UNION ALL
+SELECT ctid::text, NULL FROM ONLY {table} WHERE ctid = ANY(%(outdated)s::tid[])
+
+-- visible --
+-- As the observer: which of the new row versions are not that new, since their ids have wrapped.
+SELECT ctid::text AS ctid FROM ONLY {table} WHERE ctid = ANY(%(ctids)s::tid[])

@@ -96,21 +96,22 @@ class _State:
 class Meter:
     """Runs operations on `change` and takes the difference that each makes; use it inside `twin`."""
 
-    def __init__(self, change: Connection, observer: Connection) -> None:
+    def __init__(self, change: Connection, camera: Camera, start: _State) -> None:
+        """What the transaction wrote until `start` is left out."""
         self._change = change
-        self._camera = Camera(change, observer)
+        self._camera = camera
         self._images: dict[str, Images] = {}
-        self._start = self._state = _State(counted={}, locks={}, sequences=frozenset())
+        self._start = self._state = start  # earlier transactions of the session may be in the counters, too
         self._cascades: tuple[CascadingKey, ...] | None = None
 
     @classmethod
     async def started(cls, change: Connection, observer: Connection) -> Self:
-        """Return a meter that leaves out what the transaction wrote before."""
-        meter = cls(change, observer)
-        await meter._camera.start()
-        # Earlier transactions of the session may be in the counters, too.
-        meter._start = meter._state = await meter._read_state()
-        return meter
+        """Return a meter for what the transaction does from now on."""
+        return cls(change, await Camera.on_snapshot(change, observer), await _read_state(change))
+
+    async def started_again(self) -> Self:
+        """Return a meter for a new transaction on the same snapshot."""
+        return type(self)(self._change, self._camera, await _read_state(self._change))
 
     async def run(
         self, operation: Operation, index: int, *, row_limit: int, named: frozenset[str] | None, last: bool
@@ -140,7 +141,7 @@ class Meter:
 
     async def take_again(self) -> tuple[TableChange, ...] | None:
         """Return the same as `changes`, after something else has run in the transaction; None if not all is seen."""
-        self._state = await self._read_state()
+        self._state = await _read_state(self._change)
         await self._camera.describe(self._written)
         for root in self._camera.roots:
             self._images[root] = await self._camera.take(root, self._written)
@@ -154,7 +155,7 @@ class Meter:
     async def _measure(
         self, row_limit: int, named: frozenset[str] | None, seconds: float
     ) -> tuple[OperationEffect, Print]:
-        earlier, self._state = self._state, await self._read_state()
+        earlier, self._state = self._state, await _read_state(self._change)
         counted = await self._counted_since(earlier)
         counts, unmeasured = dict(counted), []
         changed: list[_Changed] = []
@@ -233,21 +234,6 @@ class Meter:
             rekeyed=len(only_before) == len(only_after) == 1 and not counted.inserted and not counted.deleted,
         )
 
-    async def _read_state(self) -> _State:
-        row = await _one(self._change, "state")
-        locks: dict[str, str] = {}
-        for name, kind, mode in row["locks"]:
-            if kind != "S":
-                locks[name] = max(mode, locks.get(name, mode), key=_LOCKS.index)
-        return _State(
-            counted={
-                relid: RowCounts(inserted=inserted, updated=updated, deleted=deleted)
-                for relid, inserted, updated, deleted in row["counters"]
-            },
-            locks=locks,
-            sequences=frozenset(name for name, kind, _ in row["locks"] if kind == "S"),
-        )
-
     @property
     def _written(self) -> dict[int, RowCounts]:
         """Rows written since the start, by table."""
@@ -291,8 +277,24 @@ async def apply(
     )
 
 
+async def _read_state(change: Connection) -> _State:
+    row = await _one(change, "state")
+    locks: dict[str, str] = {}
+    for name, kind, mode in row["locks"]:
+        if kind != "S":
+            locks[name] = max(mode, locks.get(name, mode), key=_LOCKS.index)
+    return _State(
+        counted={
+            relid: RowCounts(inserted=inserted, updated=updated, deleted=deleted)
+            for relid, inserted, updated, deleted in row["counters"]
+        },
+        locks=locks,
+        sequences=frozenset(name for name, kind, _ in row["locks"] if kind == "S"),
+    )
+
+
 async def _one(connection: Connection, statement: str) -> Row:
-    row = await (await connection.execute(_SQL[statement])).fetchone()
+    row = await (await connection.execute(_SQL[statement], prepare=True)).fetchone()
     if row is None:
         msg = f"{statement} returned no row"
         raise RuntimeError(msg)

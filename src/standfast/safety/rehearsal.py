@@ -61,10 +61,11 @@ async def rehearse(
         await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         await change.execute(_SQL["bounds"], bounds)
         async with twin(change, observer):
-            first = await apply(plan, await Meter.started(change, observer), row_limit=0)
+            meter = await Meter.started(change, observer)
+            first = await apply(plan, meter, row_limit=0)
             await begin_again(change, observer)
             await change.execute(_SQL["bounds"], bounds)
-            meter = await Meter.started(change, observer)
+            meter = await meter.started_again()
             second = await apply(plan, meter, row_limit=limits.approval_rows_per_operation, targets=targets)
             effect = replace(second, volatile=volatile_columns(first, second))
             undo, proved = await prove(effect, meter, change, kept=kept, hidden=hidden)
