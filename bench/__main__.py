@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import documents, latency, pipeline, recovery
+from bench import check, documents, latency, pipeline, recovery
 from bench.report import Report
 
 Run = Coroutine[Any, Any, Report]
@@ -56,6 +56,14 @@ def pipeline_(file: Path | None, *, quick: bool, tickets: int) -> None:
 def latency_(file: Path | None, *, quick: bool) -> None:
     """Starting a ticket, and reacting to a decision, while 1,000 tickets wait."""
     _report(latency.run(latency.QUICK if quick else latency.Size()), file)
+
+
+@bench.command(name="check")
+@keep
+@quick
+def check_(file: Path | None, *, quick: bool) -> None:
+    """The safety report of a plan of three statements."""
+    _report(check.run(check.QUICK if quick else check.Size()), file)
 
 
 @bench.command()
