@@ -19,7 +19,8 @@ from standfast.local.postgres import Postgres
 from standfast.local.shop import load_shop
 from standfast.local.supervisor import Event, Service, Supervisor
 from standfast.local.temporal import TemporalServer
-from standfast.safety.constraints import append, parse_constraints
+from standfast.safety.constraints import parse_constraints
+from standfast.safety.versions import append
 from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool

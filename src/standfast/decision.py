@@ -22,10 +22,11 @@ class DecisionVerdict(StrEnum):
 
 def same_person(one: str, other: str) -> bool:
     """Tell whether two names are one person's: mail addresses are compared without regard to case."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name as it is compared with others."""
     return unicodedata.normalize("NFKC", name).strip().casefold()
 
 

@@ -13,7 +13,8 @@ from standfast import cluster, worker
 from standfast.client import Standfast
 from standfast.decision import DecisionRecord, DecisionVerdict, Mode
 from standfast.outcome import State
-from standfast.safety.constraints import append, parse_constraints
+from standfast.safety.constraints import parse_constraints
+from standfast.safety.versions import append
 from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool

@@ -21,12 +21,11 @@ from standfast.safety.constraints import (
     Constraints,
     Limits,
     Statements,
-    append,
     check_against_schema,
     default_constraints,
     parse_constraints,
-    read_latest,
 )
+from standfast.safety.versions import append, read_latest
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLES, role_name

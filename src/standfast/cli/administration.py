@@ -9,6 +9,9 @@ from standfast.cli.output import Output
 from standfast.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from standfast.settings import Target
     from standfast.store.migrate import Migrated
 
 NOT_WELL = 1
@@ -19,7 +22,8 @@ NOT_WELL = 1
 def migrate(invocation: Invocation) -> None:
     """Create or upgrade our schemas and roles, in the control database and in every target.
 
-    Needs the URLs `control.owner` and `targets.NAME.owner`; what has none is left alone.
+    Needs the URLs `control.owner` and `targets.NAME.owner`; what has none is left alone. A target without constraints
+    gets strict ones: reading is automatic, every write needs a person.
     """
     settings = invocation.settings()
     owners = {name: target.owner for name, target in settings.targets.items() if target.owner is not None}
@@ -34,6 +38,9 @@ def migrate(invocation: Invocation) -> None:
         for name, owner in owners.items():
             done = await migrate_target(owner.get_secret_value(), name, settings.target(name).schemas)
             _told(done, f"target {name}", invocation.output)
+        if settings.control.owner is not None:
+            for name in await _constrain(settings.control.owner.get_secret_value(), settings.targets):
+                _told_constrained(name, invocation.output)
 
     run(work())
 
@@ -54,6 +61,27 @@ def doctor(invocation: Invocation) -> int:
             mark, style = ("ok  ", "green") if check.ok else ("WRONG", "red")
             output.line(f"{mark:<6}{check.name}: {check.message}", style)
     return 0 if all(check.ok for check in checks) else NOT_WELL
+
+
+async def _constrain(owner: str, targets: "Mapping[str, Target]") -> list[str]:
+    """Store the default constraints of targets that have none, and return which."""
+    from standfast.safety.constraints import default_constraints  # noqa: PLC0415 - commands import late
+    from standfast.safety.versions import append_first  # noqa: PLC0415
+    from standfast.store.connections import open_connection  # noqa: PLC0415
+
+    async with await open_connection(owner, application="standfast migrate") as connection:
+        return [
+            name
+            for name, target in targets.items()
+            if await append_first(connection, default_constraints(name, target.schemas), created_by="standfast migrate")
+        ]
+
+
+def _told_constrained(name: str, output: Output) -> None:
+    if output.as_json:
+        output.document({"constraints": name, "version": 1})
+    else:
+        output.line(f"target {name}: got strict constraints, `standfast constraints export --target {name}` shows them")
 
 
 def _told(done: "Migrated", what: str, output: Output) -> None:

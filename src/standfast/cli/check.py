@@ -100,7 +100,7 @@ def _ticket(file: str, target: str) -> "Ticket":
 
 async def _stored(settings: "Settings", target: str) -> "Constraints | None":
     """Return the target's constraints in the control database, None if the settings name no such database."""
-    from standfast.safety.constraints import read_latest  # noqa: PLC0415
+    from standfast.safety.versions import read_latest  # noqa: PLC0415
     from standfast.store.connections import Databases  # noqa: PLC0415
 
     if settings.control.url is None:

@@ -42,7 +42,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "cancel": _Command("decisions", "End a ticket."),
     "undo": _Command("decisions", "Take back what a ticket has changed."),
     "check": _Command("check", "Print the safety report of a plan; nothing is executed."),
-    "constraints": _Command("constraints", "List, import or export constraints."),
+    "constraints": _Command("constraints", "List and change constraints, and try changes."),
     "worker": _Command("services", "Run one worker pool."),
     "dashboard": _Command("services", "Run the dashboard."),
     "login-link": _Command("services", "Print a one-time link that signs a person in to the dashboard."),

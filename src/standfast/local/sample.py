@@ -8,7 +8,8 @@ from pydantic import SecretStr
 from standfast.local.home import Secrets
 from standfast.local.postgres import Postgres
 from standfast.local.shop import load_shop
-from standfast.safety.constraints import append, parse_constraints
+from standfast.safety.constraints import parse_constraints
+from standfast.safety.versions import append
 from standfast.settings import Settings, Target
 from standfast.store.connections import Databases, Role, open_connection
 from standfast.store.migrate import migrate_target

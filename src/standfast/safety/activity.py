@@ -9,9 +9,9 @@ from temporalio import activity
 from standfast.planner.playbooks import load_playbooks
 from standfast.report import SafetyReport, Verdict
 from standfast.safety.conflicts import note_rows
-from standfast.safety.constraints import read_latest
 from standfast.safety.grounding import Ground
 from standfast.safety.validation import Circumstances, assess
+from standfast.safety.versions import read_latest
 from standfast.settings import Settings
 from standfast.steps import ValidateRequest
 from standfast.store.connections import Connection, Databases, Role, server_time
@@ -31,9 +31,7 @@ class Validation:
         """
         self._databases = databases
         self._settings = settings
-        folder = settings.planner.playbooks
-        playbooks = load_playbooks(folder) if folder is not None else ()
-        self._playbook_sql = frozenset(statement.sql for p in playbooks for statement in p.statements)
+        self._playbook_sql = playbook_sql(settings)
 
     @activity.defn(name="validate")
     async def validate(self, request: ValidateRequest) -> SafetyReport:
@@ -62,8 +60,9 @@ class Validation:
             recalled=request.recalled,
             patient=activity.info().attempt < _TRIES,
             session=session_name(ticket.workflow_id),
+            ticket=ticket,
         )
-        assessment = await assess(request.plan, circumstances, partial(self._twins, ticket.target))
+        assessment = await assess(request.plan, circumstances, partial(twins, self._databases, ticket.target))
         report = assessment.report
         if report.verdict is Verdict.APPROVAL:
             async with self._databases.control() as connection:
@@ -76,10 +75,23 @@ class Validation:
                 )
         return report
 
-    @asynccontextmanager
-    async def _twins(self, target: str) -> AsyncIterator[tuple[Connection, Connection]]:
-        async with (
-            self._databases.target(target, Role.REHEARSER) as change,
-            self._databases.observer(target, Role.REHEARSER) as observer,
-        ):
-            yield change, observer
+
+def playbook_sql(settings: Settings) -> frozenset[str]:
+    """Return the statements of all playbooks, whose own literals are grounded.
+
+    Raises:
+        InvalidInput: a playbook file is wrong.
+    """
+    folder = settings.planner.playbooks
+    playbooks = load_playbooks(folder) if folder is not None else ()
+    return frozenset(statement.sql for playbook in playbooks for statement in playbook.statements)
+
+
+@asynccontextmanager
+async def twins(databases: Databases, target: str) -> AsyncIterator[tuple[Connection, Connection]]:
+    """Two connections to the target as its rehearser, the second one only to look."""
+    async with (
+        databases.target(target, Role.REHEARSER) as change,
+        databases.observer(target, Role.REHEARSER) as observer,
+    ):
+        yield change, observer

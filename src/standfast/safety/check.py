@@ -42,6 +42,7 @@ async def check(
         constraints=given,
         ground=Ground.of(ticket, None) if ticket is not None else None,
         now=datetime.now(UTC),
+        ticket=ticket,
     )
     async with (
         await open_connection(url, schemas=path, application="standfast check") as change,

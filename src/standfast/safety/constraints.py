@@ -1,18 +1,17 @@
-"""Constraints: what a target allows, as its owners wrote it down. Versioned in the control database."""
+"""Constraints: what a target allows, as its owners wrote it down."""
 
-import json
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import yaml
-from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
-from standfast.domain import Record
+from standfast.domain import Submission
 from standfast.errors import InvalidInput
 from standfast.report import Verdict
+from standfast.safety.people import Condition
+from standfast.safety.schedule import Freeze, Window
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 
@@ -36,11 +35,7 @@ StatementKind = Literal[
 QualifiedName = Annotated[str, StringConstraints(pattern=r"^[^.\s]+\.[^.\s]+$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Limits(_Section):
+class Limits(Submission):
     """How much at once."""
 
     auto_rows_per_operation: Annotated[int, Field(ge=0)] = 5
@@ -52,7 +47,7 @@ class Limits(_Section):
     """Of a rehearsal; the execution allows the highest value, so that what was rehearsed can be executed."""
 
 
-class Statements(_Section):
+class Statements(Submission):
     """Which kinds of statements; what is not named is blocked."""
 
     auto: tuple[StatementKind, ...] = ("select", "explain")
@@ -65,18 +60,36 @@ class Statements(_Section):
         return {"auto": (), "approval": ()} | value if isinstance(value, dict) and value else value
 
 
-class TableConstraint(_Section):
-    """What may be done with one table."""
+class TableConstraint(Submission):
+    """What may be done with one table, or with all tables of a schema that have no entry of their own."""
 
     name: QualifiedName
+    """`schema.table`, or `schema.*`."""
     writes: Verdict | None = None
     """None: as `tables_default` says."""
     protected: bool = False
-    """Any write, direct or by cascade, is blocked."""
+    """Any write, direct or by cascade, is blocked. A protected `schema.*` protects tables with own entries, too."""
     trigger_writes: Literal["allowed"] | None = None
     """Rows that triggers write there neither count nor need a person."""
     auto: tuple[StatementKind, ...] = ()
     """Kinds of statements that are lifted to auto for this table."""
+    approval: tuple[StatementKind, ...] = ()
+    """Kinds that need a person here. `select` is any reading of the table by a statement; rows that cascades and
+    triggers insert, update or delete count as `insert`, `update` and `delete`."""
+    block: tuple[StatementKind, ...] = ()
+    """Kinds that are blocked here; the same rules."""
+    auto_rows_per_operation: Annotated[int, Field(ge=0)] | None = None
+    """Instead of the target's limit: rows of this table count against this one alone."""
+    approval_rows_per_operation: Annotated[int, Field(ge=0)] | None = None
+    """Beside the target's limit, which holds for the rows of all tables together and can't be exceeded."""
+
+    @model_validator(mode="after")
+    def _unambiguous(self) -> "TableConstraint":
+        named = (*self.auto, *self.approval, *self.block)
+        if twice := {kind for kind in named if named.count(kind) > 1}:
+            msg = f"auto, approval and block name {', '.join(sorted(twice))} twice"
+            raise ValueError(msg)
+        return self
 
 
 class ColumnClass(StrEnum):
@@ -87,24 +100,64 @@ class ColumnClass(StrEnum):
     MONEY = "money"
 
 
-class ColumnConstraint(_Section):
-    """How sensitive one column is."""
+class ColumnConstraint(Submission):
+    """How sensitive one column is, or that it is protected."""
 
     table: QualifiedName
     name: str
-    column_class: Annotated[ColumnClass, Field(alias="class")]
+    protected: bool = False
+    """Never written: no UPDATE sets it, no INSERT gives it a value, no cascade or trigger changes it. A new row has its
+    default, and a row may be deleted as a whole."""
+    column_class: Annotated[ColumnClass | None, Field(alias="class", validate_default=True)] = None
+
+    @field_validator("column_class")
+    @classmethod
+    def _says_something(cls, value: ColumnClass | None, info: ValidationInfo) -> ColumnClass | None:
+        if value is None and not info.data.get("protected"):
+            msg = "is required, unless the column is protected"
+            raise ValueError(msg)
+        return value
 
 
-class ValueConstraint(_Section):
-    """A number that needs more care above a limit."""
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ValueConstraint(Submission):
+    """A number that needs more care outside of its limits, in each row that changes, whatever changes it."""
 
     table: QualifiedName
     column: str
-    above: Annotated[float, Field(allow_inf_nan=False)]
+    above: Number | None = None
+    """The new value is greater."""
+    below: Number | None = None
+    """The new value is less."""
+    change_above: Annotated[Number, Field(ge=0)] | None = None
+    """The difference between old and new value is greater, up or down. NULL and what isn't there count as 0: the
+    difference of a new row is its value, and so is that of a deleted one."""
     verdict: Verdict = Verdict.APPROVAL
 
+    @model_validator(mode="after")
+    def _limits(self) -> "ValueConstraint":
+        if self.above is None and self.below is None and self.change_above is None:
+            msg = "one of above, below and change_above is required"
+            raise ValueError(msg)
+        return self
 
-class Functions(_Section):
+
+class Predicate(Submission):
+    """Columns that each write to a table must hold to one given value each: a tenant's key.
+
+    An UPDATE, a DELETE and the part of an ON CONFLICT or MERGE that does one must say `column = value`, joined by AND,
+    in its own condition; an INSERT must name the column and give it a value. A value is a literal or a parameter. Who
+    writes through a view can't show it. Reading is not restricted. Else the write is blocked, and the agent may mend
+    it.
+    """
+
+    table: QualifiedName
+    columns: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Functions(Submission):
     """Functions by `schema.name` or `schema.*`; built-in immutable and stable ones are auto."""
 
     auto: tuple[QualifiedName, ...] = ()
@@ -112,33 +165,7 @@ class Functions(_Section):
     block: tuple[QualifiedName, ...] = ()
 
 
-class Freeze(_Section):
-    """A time in which writes need more care."""
-
-    start: Annotated[datetime, Field(alias="from")]
-    end: Annotated[datetime, Field(alias="to")]
-    verdict: Literal[Verdict.APPROVAL, Verdict.BLOCK] = Verdict.APPROVAL
-    reason: str = ""
-
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _iso(cls, value: Any) -> Any:
-        """Take times without a zone as UTC; YAML turns some of them into dates and times by itself."""
-        if isinstance(value, date) and not isinstance(value, datetime):
-            value = value.isoformat()
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "Freeze":
-        if self.end <= self.start:
-            msg = f"ends at {self.end} before it begins at {self.start}"
-            raise ValueError(msg)
-        return self
-
-
-class Quorum(_Section):
+class Quorum(Submission):
     """How many different people must approve."""
 
     approval: Annotated[int, Field(ge=1)] = 1
@@ -146,7 +173,7 @@ class Quorum(_Section):
     """For plans that delete rows in tables which their statements don't name."""
 
 
-class Constraints(_Section):
+class Constraints(Submission):
     """The constraints file. What it doesn't allow is not automatic."""
 
     version: Literal[1]
@@ -158,8 +185,11 @@ class Constraints(_Section):
     tables: tuple[TableConstraint, ...] = ()
     columns: tuple[ColumnConstraint, ...] = ()
     values: tuple[ValueConstraint, ...] = ()
+    predicates: tuple[Predicate, ...] = ()
     functions: Functions = Functions()
     freezes: tuple[Freeze, ...] = ()
+    windows: tuple[Window, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     quorum: Quorum = Quorum()
 
     @model_validator(mode="after")
@@ -179,14 +209,32 @@ class Constraints(_Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _seen(self) -> "Constraints":
+        most = self.limits.approval_rows_per_operation
+        for place, table in enumerate(self.tables):
+            rows = table.approval_rows_per_operation
+            if rows is not None and rows > most:
+                msg = f"tables.{place}.approval_rows_per_operation: {rows} is above the limit of all tables, {most}"
+                raise ValueError(msg)
+        return self
+
     def table(self, name: str) -> TableConstraint:
-        """Return what holds for `schema.table`."""
-        return next((table for table in self.tables if table.name == name), TableConstraint(name=name))
+        """Return what holds for `schema.table`: its own entry, or else that of its schema."""
+        entries = {table.name: table for table in self.tables}
+        return entries.get(name) or entries.get(_schema(name)) or TableConstraint(name=name)
+
+    def protected(self, name: str) -> bool:
+        """Tell whether `schema.table` is protected, or its schema."""
+        return any(table.protected for table in self.tables if table.name in (name, _schema(name)))
 
     def writes(self, name: str) -> Verdict:
         """Return the verdict on writes to `schema.table`."""
-        table = self.table(name)
-        return Verdict.BLOCK if table.protected else table.writes or self.tables_default
+        return Verdict.BLOCK if self.protected(name) else self.table(name).writes or self.tables_default
+
+
+def _schema(table: str) -> str:
+    return f"{table.partition('.')[0]}.*"
 
 
 def default_constraints(target: str, schemas: Sequence[str]) -> Constraints:
@@ -212,10 +260,27 @@ def parse_constraints(text: str, *, source: str) -> Constraints:
     Raises:
         InvalidInput: naming source, place, value and what was expected.
     """
+    return validate_constraints(load_yaml(text, source=source), source=source)
+
+
+def load_yaml(text: str, *, source: str) -> Any:
+    """Return the value that a YAML text is.
+
+    Raises:
+        InvalidInput: naming source and place.
+    """
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise InvalidInput(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def validate_constraints(document: Any, *, source: str) -> Constraints:
+    """Return the constraints that a document is, once YAML or JSON is read.
+
+    Raises:
+        InvalidInput: naming source, place, value and what was expected.
+    """
     try:
         return Constraints.model_validate(document)
     except ValidationError as error:
@@ -237,16 +302,15 @@ async def check_against_schema(connection: Connection, constraints: Constraints,
     Raises:
         InvalidInput: naming source, place and name.
     """
-    cursor = await connection.execute(_SQL["missing_schemas"], {"schemas": list(constraints.schemas)})
+    starred = [table.name.removesuffix(".*") for table in constraints.tables if table.name.endswith(".*")]
+    schemas = [*constraints.schemas, *starred]
+    cursor = await connection.execute(_SQL["missing_schemas"], {"schemas": schemas})
     if missing := [row["name"] for row in await cursor.fetchall()]:
         raise InvalidInput(f"{source}: the database has no schema {', '.join(map(repr, missing))}")
     cursor = await connection.execute(_SQL["columns"], {"schemas": list(constraints.schemas)})
     known = {row["table"]: row for row in await cursor.fetchall()}
-    named: list[tuple[str, str, str | None]] = [(f"tables.{n}", t.name, None) for n, t in enumerate(constraints.tables)]
-    named += [(f"columns.{n}", c.table, c.name) for n, c in enumerate(constraints.columns)]
-    named += [(f"values.{n}", v.table, v.column) for n, v in enumerate(constraints.values)]
     problems = []
-    for place, table, column in named:
+    for place, table, column in _named(constraints):
         if table not in known:
             problems.append(f"{place}: no table {table!r} in the target's schemas")
         elif known[table]["root"] != table:
@@ -257,36 +321,9 @@ async def check_against_schema(connection: Connection, constraints: Constraints,
         raise InvalidInput(f"{source}: {'; '.join(problems)}")
 
 
-async def read_latest(connection: Connection, target: str, schemas: Sequence[str]) -> Constraints:
-    """Return the newest constraints of a target from the control database, the default ones if it has none."""
-    cursor = await connection.execute(_SQL["latest"], {"target": target})
-    row = await cursor.fetchone()
-    if row is None:
-        return default_constraints(target, schemas)
-    return Constraints.model_validate_json(json.dumps(row["document"]))
-
-
-async def append(connection: Connection, constraints: Constraints, *, created_by: str, note: str = "") -> int:
-    """Store a new version in the control database and return its number; older versions stay."""
-    document = constraints.model_dump(mode="json", by_alias=True)
-    parameters = {"target": constraints.target, "document": Jsonb(document), "created_by": created_by, "note": note}
-    async with connection.transaction():
-        await connection.execute(_SQL["lock"], {"target": constraints.target})
-        row = await (await connection.execute(_SQL["append"], parameters)).fetchone()
-    return int(row["version"]) if row else 0
-
-
-class Version(Record):
-    """One version of a target's constraints in the control database; the newest holds."""
-
-    target: str
-    version: int
-    created_at: datetime
-    created_by: str
-    note: str
-
-
-async def versions(connection: Connection) -> list[Version]:
-    """Return all versions, by target, newest first."""
-    cursor = await connection.execute(_SQL["versions"])
-    return [Version.model_validate(row) for row in await cursor.fetchall()]
+def _named(constraints: Constraints) -> Iterator[tuple[str, str, str | None]]:
+    """Yield place, table and column of all that the constraints name."""
+    yield from ((f"tables.{n}", t.name, None) for n, t in enumerate(constraints.tables) if not t.name.endswith(".*"))
+    yield from ((f"columns.{n}", c.table, c.name) for n, c in enumerate(constraints.columns))
+    yield from ((f"values.{n}", v.table, v.column) for n, v in enumerate(constraints.values))
+    yield from ((f"predicates.{n}", p.table, c) for n, p in enumerate(constraints.predicates) for c in p.columns)

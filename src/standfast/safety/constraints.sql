@@ -9,25 +9,6 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdroppe
 WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 GROUP BY 1, 2
 
--- latest --
--- The newest constraints of a target.
-SELECT version, document FROM standfast.constraints WHERE target = %(target)s ORDER BY version DESC LIMIT 1
-
--- lock --
--- One new version at a time.
-SELECT pg_advisory_xact_lock(hashtext('standfast.constraints'), hashtext(%(target)s))
-
--- append --
--- A new version; older ones stay.
-INSERT INTO standfast.constraints (target, version, document, created_by, note)
-SELECT %(target)s, coalesce(max(version), 0) + 1, %(document)s, %(created_by)s, %(note)s
-FROM standfast.constraints WHERE target = %(target)s
-RETURNING version
-
--- versions --
--- All versions, newest first.
-SELECT target, version, created_at, created_by, note FROM standfast.constraints ORDER BY target, version DESC
-
 -- missing_schemas --
 -- Schemas that are named but don't exist.
 SELECT name FROM unnest(%(schemas)s::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = name)

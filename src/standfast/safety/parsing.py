@@ -5,7 +5,7 @@ list of known ones is refused, whatever it means.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,7 @@ from postgast.pg_query_pb2 import (
     BoolExprType,
     CmdType,
     ConstrType,
+    MergeMatchKind,
     ObjectType,
     SQLValueFunctionOp,
 )
@@ -153,6 +154,8 @@ class Write:
     """Its condition holds for every row, whatever is in it."""
     rebuilt: frozenset[str] = frozenset()
     """Columns whose new value is made from the present one."""
+    pinned: frozenset[str] = frozenset()
+    """Columns that it holds to one given value: by `=` in its AND-ed condition, or as what each new row gets."""
 
 
 @dataclass
@@ -283,6 +286,7 @@ def _qualified(parts: tuple[str, ...]) -> Name:
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "IndexStmt", "AlterTableStmt"})
 _QUIET = frozenset({"limit_count", "limit_offset", "typmods", "array_bounds"})
 _OPERATORS = frozenset({"oper_name", "use_op"})
+_EQUALS = frozenset({("=",), ("pg_catalog", "=")})
 _SETTERS = frozenset({"UpdateStmt", "OnConflictClause", "MergeWhenClause"})
 _CLOCKS = frozenset({"age", "clock_timestamp", "now", "statement_timestamp", "timeofday", "transaction_timestamp"})
 _CLOCK_WORD = re.compile(r"[\W\d]*(?:now|today|tomorrow|yesterday)\b[\W\d]*[a-z/_]*", re.IGNORECASE)
@@ -398,26 +402,29 @@ class _Reader:
     def _read_insertstmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
         names = frozenset(_unwrap(column).name for column in node.cols) or None
-        writes = [Write(table, "insert", names)]
+        given = _given(tuple(_unwrap(column).name for column in node.cols), _new_rows(_unwrap(node.select_stmt)))
+        writes = [Write(table, "insert", names, pinned=given)]
         conflict = node.on_conflict_clause
         if conflict.target_list:
             columns, rebuilt = _set_columns(conflict.target_list, node.relation)
-            writes.append(Write(table, "update", columns, rebuilt=rebuilt))
+            pinned = _pinned(conflict.where_clause, node.relation)
+            writes.append(Write(table, "update", columns, rebuilt=rebuilt, pinned=pinned))
         self._write(node, *writes)
 
     def _read_updatestmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
         columns, rebuilt = _set_columns(node.target_list, node.relation)
         where = _unwrap(node.where_clause) if node.HasField("where_clause") else None
-        write = Write(table, "update", columns, where is not None, where is not None and _always(where), rebuilt)
-        self._write(node, write)
+        means_all = where is not None and _always(where)
+        pinned = _pinned(node.where_clause, node.relation)
+        self._write(node, Write(table, "update", columns, where is not None, means_all, rebuilt, pinned))
 
     def _read_deletestmt(self, node: Any, _place: _Place) -> None:
         where = _unwrap(node.where_clause) if node.HasField("where_clause") else None
-        write = Write(
-            self._table(node.relation), "delete", None, where is not None, where is not None and _always(where)
-        )
-        self._write(node, write)
+        means_all = where is not None and _always(where)
+        pinned = _pinned(node.where_clause, node.relation)
+        table = self._table(node.relation)
+        self._write(node, Write(table, "delete", None, where is not None, means_all, pinned=pinned))
 
     def _read_mergestmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
@@ -425,12 +432,17 @@ class _Reader:
         writes = [Write(table, "merge", frozenset())]
         for clause in map(_unwrap, node.merge_when_clauses):
             columns, rebuilt = _set_columns(clause.target_list, node.relation)
+            pinned = _pinned(clause.condition, node.relation)
+            if clause.match_kind == MergeMatchKind.MERGE_WHEN_MATCHED:
+                pinned |= _pinned(node.join_condition, node.relation)
             if clause.command_type == CmdType.CMD_UPDATE:
-                writes.append(Write(table, "update", columns, means_all=every, rebuilt=rebuilt))
+                writes.append(Write(table, "update", columns, means_all=every, rebuilt=rebuilt, pinned=pinned))
             elif clause.command_type == CmdType.CMD_INSERT:
-                writes.append(Write(table, "insert", columns or None))
+                names = tuple(_unwrap(target).name for target in clause.target_list)
+                given = _given(names, [list(map(_unwrap, clause.values))])
+                writes.append(Write(table, "insert", columns or None, pinned=given))
             elif clause.command_type == CmdType.CMD_DELETE:
-                writes.append(Write(table, "delete", None, means_all=every))
+                writes.append(Write(table, "delete", None, means_all=every, pinned=pinned))
         self._write(node, *writes)
 
     def _read_commontableexpr(self, node: Any, _place: _Place) -> None:
@@ -518,3 +530,42 @@ def _always(condition: Any) -> bool:
 
 def _names(node: Any) -> tuple[str, ...]:
     return _strings(node.fields) if type(node).__name__ == "ColumnRef" else ()
+
+
+def _pinned(condition: Any, relation: Any) -> frozenset[str]:
+    """Return the columns of `relation` that a condition holds to one given value each; what is under OR holds none."""
+    node = _unwrap(condition)
+    name = type(node).__name__
+    if name == "BoolExpr" and node.boolop == BoolExprType.AND_EXPR:
+        return frozenset().union(*(_pinned(argument, relation) for argument in node.args))
+    if name != "A_Expr" or node.kind != A_Expr_Kind.AEXPR_OP or _strings(node.name) not in _EQUALS:
+        return frozenset()
+    # Under an alias the table's own name may mean another table, such as the same one in FROM.
+    alias = relation.alias.aliasname
+    own = [(), (alias,)] if alias else [(), (relation.relname,), (relation.schemaname, relation.relname)]
+    sides = _unwrap(node.lexpr), _unwrap(node.rexpr)
+    named = ((_names(column), value) for column, value in (sides, sides[::-1]))
+    return frozenset(parts[-1] for parts, value in named if parts and parts[:-1] in own and _is_given(value))
+
+
+def _new_rows(query: Any) -> list[list[Any]]:
+    """Return the expressions of each row that an INSERT writes, by position; none where that can't be told."""
+    if type(query).__name__ != "SelectStmt" or any(
+        True for target in query.target_list for _ in _nodes(target, "A_Star")
+    ):
+        return [[]]
+    rows = [list(map(_unwrap, _unwrap(row).items)) for row in query.values_lists]
+    return rows or [[_unwrap(_unwrap(target).val) for target in query.target_list]]
+
+
+def _given(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> frozenset[str]:
+    """Return the columns that get a given value in each of the rows."""
+    given = ({name for name, value in zip(names, row, strict=False) if _is_given(value)} for row in rows)
+    return frozenset(names).intersection(*given)
+
+
+def _is_given(node: Any) -> bool:
+    """Tell whether an expression is a literal or a parameter, whatever type it is made to be."""
+    while type(node).__name__ == "TypeCast":
+        node = _unwrap(node.arg)
+    return type(node).__name__ == "ParamRef" or (type(node).__name__ == "A_Const" and not node.isnull)

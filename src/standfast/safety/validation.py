@@ -22,6 +22,7 @@ from standfast.safety.rules import RULES, Case
 from standfast.safety.undo import rows_digest
 from standfast.steps import Recalled
 from standfast.store.connections import Connection
+from standfast.ticket import Ticket
 
 SHOWN_ROWS = 50
 """Rows of one operation that a report shows; all are counted, judged and part of the fingerprint."""
@@ -59,6 +60,8 @@ class Circumstances:
     """Whether a statement that runs out of time may be tried again: the server itself may be slow for a moment."""
     session: str | None = None
     """Application name of the rehearsal's transaction."""
+    ticket: Ticket | None = None
+    """None where a plan is checked for itself: conditions on tickets are skipped then."""
 
 
 @dataclass
@@ -150,6 +153,7 @@ async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstan
             resolution=resolution,
             constraints=circumstances.constraints,
             now=circumstances.now,
+            ticket=circumstances.ticket,
         )
         for rule in RULES:
             operation.findings += rule.before(operation.case)

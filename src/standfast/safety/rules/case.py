@@ -11,6 +11,7 @@ from standfast.safety.constraints import Constraints
 from standfast.safety.effect import OperationEffect
 from standfast.safety.parsing import Statement, Write
 from standfast.safety.resolution import Relation, Resolution
+from standfast.ticket import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class Case:
     resolution: Resolution
     constraints: Constraints
     now: datetime
+    ticket: Ticket | None = None
+    """None where a plan is checked for itself."""
 
     @property
     def writes(self) -> list[tuple[Write, Relation]]:
@@ -77,6 +80,8 @@ class Example:
     """SQL that is run in the shop first, by its owner."""
     operation: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the operation, such as `expect_rows`."""
+    ticket: str = ""
+    """What the ticket says; empty to check without one, and so without grounding."""
 
 
 class Rule:

@@ -19,7 +19,7 @@ class SensitiveColumns(Rule):
         relations = self._named(case)
         for column in case.constraints.columns:
             touching = [relation for relation in relations if column.table in relation.tables]
-            if not touching:
+            if not touching or column.column_class is None:
                 continue
             if column.column_class is not ColumnClass.MONEY and self._read(case, column, touching):
                 secret = column.column_class is ColumnClass.SECRET
@@ -38,7 +38,7 @@ class SensitiveColumns(Rule):
                 for change in effect.rows
                 if change.after is not None
             )
-            if changed and not self._written(case, column):
+            if changed and column.column_class is not None and not self._written(case, column):
                 yield self._judge(Verdict.APPROVAL, column, "is written")
 
     def _named(self, case: Case) -> list[Relation]:
@@ -83,4 +83,4 @@ class SensitiveColumns(Rule):
     def _judge(self, verdict: Verdict, column: ColumnConstraint, what: str) -> Finding:
         name = f"{column.table}.{column.name}"
         message = f"{column.column_class} column {name} {what}"
-        return self.finding(verdict, message, column=name, column_class=column.column_class.value)
+        return self.finding(verdict, message, column=name, column_class=column.column_class)

@@ -13,11 +13,24 @@ class RowLimit(Rule):
     id = "rows.limit"
 
     def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
-        rows = sum(counts.total for counts in case.counted(effect).values())
         limits = case.constraints.limits
-        if rows > limits.approval_rows_per_operation:
-            message = f"changes {rows} rows, at most {limits.approval_rows_per_operation} are allowed"
-            yield self.finding(Verdict.BLOCK, message, rows=rows, limit=limits.approval_rows_per_operation)
-        elif rows > limits.auto_rows_per_operation:
-            message = f"changes {rows} rows, above {limits.auto_rows_per_operation} a person decides"
-            yield self.finding(Verdict.APPROVAL, message, rows=rows, limit=limits.auto_rows_per_operation)
+        total = common = 0
+        for table, counts in sorted(case.counted(effect).items()):
+            own = case.constraints.table(table)
+            yield from self._judge(
+                counts.total, own.auto_rows_per_operation, own.approval_rows_per_operation, f" in {table}"
+            )
+            total += counts.total
+            common += counts.total if own.auto_rows_per_operation is None else 0
+        if total > limits.approval_rows_per_operation:
+            yield from self._judge(total, None, limits.approval_rows_per_operation)
+        else:
+            yield from self._judge(common, limits.auto_rows_per_operation, None)
+
+    def _judge(self, rows: int, auto: int | None, approval: int | None, where: str = "") -> Iterator[Finding]:
+        if approval is not None and rows > approval:
+            message = f"changes {rows} rows{where}, at most {approval} are allowed"
+            yield self.finding(Verdict.BLOCK, message, rows=rows, limit=approval)
+        elif auto is not None and rows > auto:
+            message = f"changes {rows} rows{where}, above {auto} a person decides"
+            yield self.finding(Verdict.APPROVAL, message, rows=rows, limit=auto)

@@ -27,7 +27,7 @@ class TableWrites(Rule):
         if table.startswith(_OURS):
             yield self.finding(Verdict.BLOCK, f"{table} is Standfast's own record of what it did", table=table)
         elif verdict is Verdict.BLOCK:
-            why = "is protected" if case.constraints.table(table).protected else "may not be written"
+            why = "is protected" if case.constraints.protected(table) else "may not be written"
             yield self.finding(Verdict.BLOCK, f"{table} {why}", table=table)
         elif verdict is Verdict.APPROVAL:
             yield self.finding(Verdict.APPROVAL, f"writes to {table} need a person", table=table)
