@@ -1,8 +1,10 @@
 """A decision of a person on a waiting plan, and the proof of who took it."""
 
 import unicodedata
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -22,11 +24,15 @@ class DecisionVerdict(StrEnum):
 
 def same_person(one: str, other: str) -> bool:
     """Tell whether two names are one person's: mail addresses are compared without regard to case."""
-    return folded(one) == folded(other)
+    return _folded(one) == _folded(other)
 
 
-def folded(name: str) -> str:
-    """Return a name as it is compared with others."""
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Tell whether a name fits one of the patterns, in which `*` stands for any characters; compared the same way."""
+    return any(fnmatchcase(_folded(name), _folded(pattern)) for pattern in patterns)
+
+
+def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
@@ -40,6 +46,7 @@ class Refusal(StrEnum):
     BAD_SIGNATURE = "bad-signature"
     EXPIRED_SIGNATURE = "expired-signature"
     OWN_TICKET = "own-ticket"
+    OUT_OF_SCOPE = "out-of-scope"
     ALREADY_APPROVED = "already-approved"
     COMMENT_REQUIRED = "comment-required"
     TOO_MANY_PLANS = "too-many-plans"

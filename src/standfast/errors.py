@@ -63,6 +63,7 @@ _EXIT_CODES = {
     "bad-signature": 4,
     "expired-signature": 4,
     "own-ticket": 4,
+    "out-of-scope": 4,
 }
 
 

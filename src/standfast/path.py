@@ -27,6 +27,7 @@ def still_approved(approved: SafetyReport | None, report: SafetyReport) -> bool:
     return (
         (report.plan_digest, report.fingerprint) == seen
         and report.approvals_required <= approved.approvals_required
+        and set(report.approver_scopes) <= set(approved.approver_scopes)
         and _objections(report) <= _objections(approved)
     )
 

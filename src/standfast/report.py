@@ -131,6 +131,8 @@ class SafetyReport(Record):
     """True if the undo ran after the plan in the rehearsal, and all rows were as before then."""
     approvals_required: int = 1
     """How many different people must approve, if the verdict is `approval`."""
+    approver_scopes: tuple[tuple[str, ...], ...] = ()
+    """Who may: each of them must fit one of the patterns of every scope."""
     expires_in: timedelta = timedelta(days=3)
     """How long it may wait for them."""
 

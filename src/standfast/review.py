@@ -6,7 +6,7 @@ from datetime import UTC
 from temporalio import activity
 
 from standfast import audit
-from standfast.decision import DecisionRecord, Mode, Refusal, same_person
+from standfast.decision import DecisionRecord, DecisionVerdict, Mode, Refusal, fits, same_person
 from standfast.errors import InvalidInput
 from standfast.settings import Review as ReviewSettings
 from standfast.signing import MAX_AGE, verify
@@ -19,6 +19,7 @@ _MESSAGES: Mapping[Refusal, str] = {
     Refusal.UNSIGNED: "the decision has no proof of who took it",
     Refusal.BAD_SIGNATURE: "the decision's signature is not valid for any of the configured public keys",
     Refusal.OWN_TICKET: "the requester of a ticket may not decide on it",
+    Refusal.OUT_OF_SCOPE: "the target's constraints name others to approve such a plan; you may still send it back",
     Refusal.ALREADY_APPROVED: "you have approved this plan before; it needs a further person",
     Refusal.COMMENT_REQUIRED: "say why in a comment",
     Refusal.NOT_REVISABLE: "no agent has planned this undo, so none can plan it otherwise; approve or reject it",
@@ -81,7 +82,10 @@ class Reviewer:
         if wrong is not None:
             return wrong
         solo = self._settings.solo and decision.proof is not None and decision.proof.mode is Mode.SOLO
-        return Refusal.OWN_TICKET if same_person(decision.by, request.requester) and not solo else None
+        if same_person(decision.by, request.requester) and not solo:
+            return Refusal.OWN_TICKET
+        in_scope = all(fits(decision.by, scope) for scope in request.approver_scopes)
+        return Refusal.OUT_OF_SCOPE if decision.verdict is DecisionVerdict.APPROVE and not in_scope else None
 
 
 def _message(request: ReviewRequest, refused: Refusal | None) -> str:

@@ -111,6 +111,8 @@ class ReviewRequest(Record):
     state: State
     decided_by: str | None
     """Who was first, if the plan is decided already."""
+    approver_scopes: tuple[tuple[str, ...], ...] = ()
+    """The report's, see there."""
 
 
 PLANNER = "Planner"

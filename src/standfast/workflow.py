@@ -238,6 +238,7 @@ class TicketWorkflow:
                 refused=self._refusal(decision),
                 state=self._view.state,
                 decided_by=self._decision.by if self._decision else None,
+                approver_scopes=self._view.report.approver_scopes if self._view.report else (),
             )
             try:
                 record = await steps.REVIEW(request, summary=f"review a decision: {decision.verdict}")

@@ -21,10 +21,10 @@ from standfast.safety.constraints import (
     Constraints,
     Limits,
     Statements,
-    check_against_schema,
     default_constraints,
     parse_constraints,
 )
+from standfast.safety.schema_check import check_against_schema
 from standfast.safety.versions import append, read_latest
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target

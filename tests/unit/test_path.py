@@ -61,6 +61,7 @@ def test_an_approval_stands_for_the_same_plan_with_the_same_effect_and_nothing_n
         {"plan_digest": "x"},
         {"fingerprint": "x"},
         {"approvals_required": 2},
+        {"approver_scopes": (("*@example.com",),)},
         {"verdict": Verdict.BLOCK},
         {"findings": other_finding},
     ):

@@ -35,12 +35,11 @@ def migrate(invocation: Invocation) -> None:
 
         if settings.control.owner is not None:
             _told(await migrate_control(settings.control.owner.get_secret_value()), "control", invocation.output)
+            for name in await _constrain(settings.control.owner.get_secret_value(), settings.targets):
+                _told_constrained(name, invocation.output)
         for name, owner in owners.items():
             done = await migrate_target(owner.get_secret_value(), name, settings.target(name).schemas)
             _told(done, f"target {name}", invocation.output)
-        if settings.control.owner is not None:
-            for name in await _constrain(settings.control.owner.get_secret_value(), settings.targets):
-                _told_constrained(name, invocation.output)
 
     run(work())
 

@@ -173,7 +173,7 @@ async def _change(
 ) -> None:
     """Store what `change` makes of the target's constraints, or show what it would have decided for some tickets."""
     from standfast.safety import versions  # noqa: PLC0415 - commands import when they run
-    from standfast.safety.constraints import check_against_schema  # noqa: PLC0415
+    from standfast.safety.schema_check import check_against_schema  # noqa: PLC0415
     from standfast.store.connections import Role  # noqa: PLC0415
 
     settings = invocation.settings()

@@ -10,8 +10,9 @@ from standfast.documents import read_json_documents, validate
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.plan import Plan
 from standfast.report import SafetyReport
-from standfast.safety.constraints import Constraints, check_against_schema, default_constraints
+from standfast.safety.constraints import Constraints, default_constraints
 from standfast.safety.grounding import Ground
+from standfast.safety.schema_check import check_against_schema
 from standfast.safety.validation import Circumstances, assess
 from standfast.store.connections import address, open_connection
 from standfast.ticket import Ticket

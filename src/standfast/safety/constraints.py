@@ -1,6 +1,6 @@
 """Constraints: what a target allows, as its owners wrote it down."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -10,12 +10,8 @@ from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, 
 from standfast.domain import Submission
 from standfast.errors import InvalidInput
 from standfast.report import Verdict
-from standfast.safety.people import Condition
+from standfast.safety.people import ApproverScope, Condition
 from standfast.safety.schedule import Freeze, Window
-from standfast.store.connections import Connection
-from standfast.store.sql import statements
-
-_SQL = statements(__package__, "constraints.sql")
 
 KNOWN_KINDS = (
     "select",
@@ -191,6 +187,7 @@ class Constraints(Submission):
     windows: tuple[Window, ...] = ()
     conditions: tuple[Condition, ...] = ()
     quorum: Quorum = Quorum()
+    approvers: tuple[ApproverScope, ...] = ()
 
     @model_validator(mode="after")
     def _unambiguous(self) -> "Constraints":
@@ -294,36 +291,3 @@ def dump_constraints(constraints: Constraints) -> str:
     """Return the YAML document of `constraints`."""
     document = constraints.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-
-
-async def check_against_schema(connection: Connection, constraints: Constraints, *, source: str) -> None:
-    """Refuse constraints on tables and columns that the target doesn't have: a typing error must not unprotect.
-
-    Raises:
-        InvalidInput: naming source, place and name.
-    """
-    starred = [table.name.removesuffix(".*") for table in constraints.tables if table.name.endswith(".*")]
-    schemas = [*constraints.schemas, *starred]
-    cursor = await connection.execute(_SQL["missing_schemas"], {"schemas": schemas})
-    if missing := [row["name"] for row in await cursor.fetchall()]:
-        raise InvalidInput(f"{source}: the database has no schema {', '.join(map(repr, missing))}")
-    cursor = await connection.execute(_SQL["columns"], {"schemas": list(constraints.schemas)})
-    known = {row["table"]: row for row in await cursor.fetchall()}
-    problems = []
-    for place, table, column in _named(constraints):
-        if table not in known:
-            problems.append(f"{place}: no table {table!r} in the target's schemas")
-        elif known[table]["root"] != table:
-            problems.append(f"{place}: table {table!r} is a partition, name {known[table]['root']!r} instead")
-        elif column is not None and column not in known[table]["columns"]:
-            problems.append(f"{place}: table {table!r} has no column {column!r}")
-    if problems:
-        raise InvalidInput(f"{source}: {'; '.join(problems)}")
-
-
-def _named(constraints: Constraints) -> Iterator[tuple[str, str, str | None]]:
-    """Yield place, table and column of all that the constraints name."""
-    yield from ((f"tables.{n}", t.name, None) for n, t in enumerate(constraints.tables) if not t.name.endswith(".*"))
-    yield from ((f"columns.{n}", c.table, c.name) for n, c in enumerate(constraints.columns))
-    yield from ((f"values.{n}", v.table, v.column) for n, v in enumerate(constraints.values))
-    yield from ((f"predicates.{n}", p.table, c) for n, p in enumerate(constraints.predicates) for c in p.columns)

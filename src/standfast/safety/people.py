@@ -1,12 +1,11 @@
-"""Constraints on people: whose tickets need more care."""
+"""Constraints on people: whose tickets need more care, and who may approve what."""
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from standfast.decision import folded
+from standfast.decision import fits
 from standfast.domain import Submission
 from standfast.report import Verdict
 from standfast.ticket import Ticket
@@ -34,11 +33,25 @@ class Condition(Submission):
 
     def holds(self, ticket: Ticket) -> bool:
         """Tell whether the ticket is from one of the requesters, and has one of the labels."""
-        return (not self.requesters or matches(ticket.requester, self.requesters)) and (
-            not self.labels or any(matches(label, self.labels) for label in ticket.labels)
+        return (not self.requesters or fits(ticket.requester, self.requesters)) and (
+            not self.labels or any(fits(label, self.labels) for label in ticket.labels)
         )
 
 
-def matches(text: str, patterns: Sequence[str]) -> bool:
-    """Tell whether a name fits any of the patterns, compared as people's names are."""
-    return any(fnmatchcase(folded(text), folded(pattern)) for pattern in patterns)
+class ApproverScope(Submission):
+    """Who may approve some plans; rejecting one and asking for another stays everybody's.
+
+    If several apply to a plan, each of its approvers must be in all of them; if none does, whoever may decide may.
+    """
+
+    tables: tuple[Pattern, ...] = ()
+    """Plans that write one of these tables, `schema.table`, by whatever way..."""
+    rules: tuple[Pattern, ...] = ()
+    """...and plans in which one of these rules has found a reason to ask; all plans if neither is given."""
+    who: Annotated[tuple[Pattern, ...], Field(min_length=1)]
+
+    def applies(self, tables: Iterable[str], rules: Iterable[str]) -> bool:
+        """Tell whether it applies to a plan that writes these tables, and in which these rules ask for a person."""
+        if not self.tables and not self.rules:
+            return True
+        return any(fits(table, self.tables) for table in tables) or any(fits(rule, self.rules) for rule in rules)

@@ -258,6 +258,7 @@ def _report(
         undo=rehearsal.undo and _shown_undo(rehearsal.undo),
         undo_proved=rehearsal.undo_proved,
         approvals_required=_approvals(circumstances, judged, effect),
+        approver_scopes=_approver_scopes(circumstances.constraints, findings, operations, judged),
         expires_in=circumstances.expires_in,
     )
 
@@ -330,3 +331,18 @@ def _approvals(circumstances: Circumstances, judged: Sequence[_Judged], effect: 
         for table, counts in measured.counts.items()
     )
     return max(quorum.approval, quorum.critical) if critical else quorum.approval
+
+
+def _approver_scopes(
+    constraints: Constraints,
+    findings: Iterable[Finding],
+    operations: Iterable[OperationReport],
+    judged: Iterable[_Judged],
+) -> tuple[tuple[str, ...], ...]:
+    """Return the scopes of approvers that apply to a plan: by the tables that it writes, by the rules that ask."""
+    operations = list(operations)
+    tables = {table for operation in operations for table in operation.counts}
+    tables |= {table for operation in judged if operation.case is not None for table in operation.case.named_tables}
+    found = [*findings, *(finding for operation in operations for finding in operation.findings)]
+    rules = {finding.rule for finding in found if finding.verdict is Verdict.APPROVAL}
+    return tuple(scope.who for scope in constraints.approvers if scope.applies(tables, rules))

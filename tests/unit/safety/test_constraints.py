@@ -8,6 +8,7 @@ import pytest
 from standfast.errors import InvalidInput
 from standfast.report import Verdict
 from standfast.safety.constraints import Constraints, default_constraints, dump_constraints, parse_constraints
+from standfast.ticket import Ticket
 
 # The example of docs/interfaces.md
 FULL = """
@@ -36,6 +37,30 @@ freezes:
   - {from: "2026-12-24T00:00Z", to: "2026-12-27T00:00Z", verdict: approval, reason: "holiday freeze"}
 quorum: {approval: 1, critical: 2}
 """
+# The example of docs/safety.md
+MORE = """
+version: 1
+target: shop
+tables:
+  - {name: billing.*, protected: true}
+  - {name: public.history, writes: auto, approval: [select], block: [update, delete]}
+  - {name: public.orders, writes: auto, auto_rows_per_operation: 1, approval_rows_per_operation: 100}
+columns:
+  - {table: public.orders, name: placed_at, protected: true}
+  - {table: public.customers, name: tax_id, class: secret, protected: true}
+values:
+  - {table: public.orders, column: total, below: 0, verdict: block}
+  - {table: public.customers, column: credit, above: 100, change_above: 25}
+predicates:
+  - {table: public.orders, columns: [tenant_id]}
+windows:
+  - {days: [mon, tue], from: "22:00", to: "04:00", timezone: Europe/Berlin, verdict: block}
+conditions:
+  - {labels: [vip, legal*], reason: important customer}
+  - {requesters: ["*@example.com"], labels: [test], verdict: block}
+approvers:
+  - {tables: [public.payments], rules: [value.limit], who: ["*@finance.example.com"]}
+"""
 
 
 def parse(text: str) -> Constraints:
@@ -44,7 +69,12 @@ def parse(text: str) -> Constraints:
 
 @pytest.mark.parametrize(
     "text",
-    [FULL, files("standfast.local.shop").joinpath("constraints.yaml").read_text("utf-8"), "version: 1\ntarget: x"],
+    [
+        FULL,
+        MORE,
+        files("standfast.local.shop").joinpath("constraints.yaml").read_text("utf-8"),
+        "version: 1\ntarget: x",
+    ],
 )
 def test_what_is_exported_can_be_imported_again(text: str) -> None:
     constraints = parse_constraints(text, source="mine.yaml")
@@ -58,6 +88,19 @@ def test_the_published_example_means_what_it_says() -> None:
     assert constraints.writes("public.unlisted") is Verdict.APPROVAL
     assert constraints.table("public.ticket_note").auto == ("delete",)
     assert constraints.freezes[0].start == datetime(2026, 12, 24, tzinfo=UTC)
+
+
+def test_a_schema_says_what_holds_for_its_tables_that_have_no_entry_of_their_own() -> None:
+    constraints = parse(
+        "tables: [{name: a.*, writes: auto}, {name: a.b, auto: [delete]}, {name: c.*, protected: true},"
+        " {name: c.d, writes: auto, trigger_writes: allowed}]"
+    )
+    assert constraints.writes("a.x") is Verdict.AUTO
+    assert constraints.writes("a.b") is Verdict.APPROVAL
+    assert constraints.writes("b.a") is Verdict.APPROVAL
+    assert constraints.writes("c.x") is Verdict.BLOCK
+    assert constraints.writes("c.d") is Verdict.BLOCK, "the schema is protected, whatever else a table of it may be"
+    assert constraints.table("c.d").trigger_writes == "allowed"
 
 
 def test_without_constraints_every_write_needs_a_person() -> None:
@@ -77,6 +120,35 @@ def test_without_constraints_every_write_needs_a_person() -> None:
         ("tables: [{name: public.a, writes: never}]", ["tables.0.writes", "'never'", "'auto', 'approval' or 'block'"]),
         ("columns: [{table: public.a, name: b, class: secrt}]", ["columns.0.class", "'secrt'"]),
         ("columns: [{table: public.a, name: b}]", ["columns.0.class", "required"]),
+        (
+            "columns: [{table: public.a, name: b, protected: false}]",
+            ["columns.0.class", "unless the column is protected"],
+        ),
+        ("tables: [{name: public.a, auto: [delete], block: [delete]}]", ["tables.0", "name delete twice"]),
+        ("tables: [{name: public.a, block: [truncate]}]", ["tables.0.block.0", "'truncate'"]),
+        ("tables: [{name: public.a, auto_rows_per_operation: -1}]", ["tables.0.auto_rows_per_operation", "-1"]),
+        (
+            "tables: [{name: public.a}, {name: public.b, approval_rows_per_operation: 9000}]",
+            ["tables.1.approval_rows_per_operation", "9000 is above the limit of all tables, 6000"],
+        ),
+        ("values: [{table: public.a, column: b}]", ["values.0", "one of above, below and change_above is required"]),
+        ("values: [{table: public.a, column: b, change_above: -1}]", ["values.0.change_above", "-1"]),
+        ("predicates: [{table: public.a, columns: []}]", ["predicates.0.columns", "at least 1 item"]),
+        ("predicates: [{table: a, columns: [b]}]", ["predicates.0.table", "'a'"]),
+        ("windows: [{from: 12:30, to: '13:00'}]", ["windows.0.from", "write it in quotes", "750"]),
+        ("windows: [{from: '24:00', to: '13:00'}]", ["windows.0.from", "'24:00'"]),
+        ("windows: [{from: '12:00'}]", ["windows.0.to", "required"]),
+        ("windows: [{from: '01:00', to: '02:00', days: [monday]}]", ["windows.0.days.0", "'monday'", "'mon'"]),
+        ("windows: [{from: '01:00', to: '02:00', days: []}]", ["windows.0.days", "at least 1 item"]),
+        ("windows: [{from: '01:00', to: '02:00', timezone: Mars}]", ["windows.0.timezone", "no time zone 'Mars'"]),
+        ("windows: [{from: '01:00', to: '02:00', timezone: ../x}]", ["windows.0.timezone", "'../x'"]),
+        ("windows: [{from: '01:00', to: '02:00', verdict: auto}]", ["windows.0.verdict", "'auto'"]),
+        ("conditions: [{verdict: block}]", ["conditions.0", "one of requesters and labels is required"]),
+        ("conditions: [{labels: [vip], verdict: auto}]", ["conditions.0.verdict", "'auto'"]),
+        ("conditions: [{label: vip}]", ["conditions.0.label", "Extra inputs"]),
+        ("approvers: [{tables: [public.a]}]", ["approvers.0.who", "required"]),
+        ("approvers: [{who: []}]", ["approvers.0.who", "at least 1 item"]),
+        ("approvers: [{who: ['']}]", ["approvers.0.who.0", "at least 1 character"]),
         ("values: [{table: public.a, column: b, above: much}]", ["values.0.above", "'much'"]),
         ("values: [{table: public.a, column: b, above: .nan}]", ["values.0.above", "finite"]),
         ("values: [{table: public.a, column: b, above: .inf}]", ["values.0.above", "finite"]),
@@ -125,3 +197,63 @@ def test_a_freeze_begins_when_it_says_in_utc_unless_it_says_otherwise(written: s
 def test_kinds_that_only_one_list_names_are_not_in_the_other() -> None:
     statements = parse_constraints("{version: 1, target: shop, statements: {auto: [update]}}", source="test").statements
     assert (statements.auto, statements.approval) == (("update",), ())
+
+
+BERLIN = "days: [mon, tue], from: '22:00', to: '04:00', timezone: Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("window", "at", "is_open"),
+    [
+        ("from: '02:00', to: '04:00'", "2026-11-23T02:00Z", True),
+        ("from: '02:00', to: '04:00'", "2026-11-23T03:59:59Z", True),
+        ("from: '02:00', to: '04:00'", "2026-11-23T04:00Z", False),
+        ("from: '02:00', to: '04:00', days: [tue]", "2026-11-23T03:00Z", False),
+        ("from: '00:00', to: '00:00'", "2026-11-23T13:00Z", True),
+        (BERLIN, "2026-11-23T20:59Z", False),
+        (BERLIN, "2026-11-23T21:00Z", True),
+        (BERLIN, "2026-11-23T01:00Z", False),  # of Sunday's night, which is none of its days
+        (BERLIN, "2026-11-25T02:59Z", True),  # of Tuesday's night, although it is Wednesday
+        (BERLIN, "2026-11-25T03:00Z", False),
+        (BERLIN, "2026-07-06T20:00Z", True),  # summer time
+    ],
+)
+def test_a_window_is_open_by_the_clock_on_the_wall(window: str, at: str, is_open: bool) -> None:
+    constraints = parse(f"windows: [{{{window}}}]")
+    assert constraints.windows[0].is_open(datetime.fromisoformat(at)) is is_open
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("labels: [vip]", True),
+        ("labels: [VIP, other]", True),
+        ("labels: [vi]", False),
+        ("labels: [bill*]", True),
+        ("requesters: [ana@example.com]", True),
+        ("requesters: ['*@EXAMPLE.com']", True),
+        ("requesters: ['*@example.org']", False),
+        ("requesters: ['*@example.com'], labels: [other]", False),
+        ("requesters: ['*@example.com'], labels: [billing]", True),
+    ],
+)
+def test_a_condition_holds_for_requester_and_labels_together(condition: str, holds: bool) -> None:
+    ticket = Ticket(id="T-1", body="b", requester="Ana@example.com", target="shop", labels=("vip", "billing"))
+    assert parse(f"conditions: [{{{condition}}}]").conditions[0].holds(ticket) is holds
+
+
+@pytest.mark.parametrize(
+    ("scope", "applies"),
+    [
+        ("", True),
+        ("tables: [public.orders]", True),
+        ("tables: [public.*]", True),
+        ("tables: [public.payments]", False),
+        ("rules: [value.limit]", True),
+        ("rules: [freeze]", False),
+        ("tables: [public.payments], rules: [value.*]", True),
+    ],
+)
+def test_a_scope_of_approvers_applies_by_table_or_by_rule(scope: str, applies: bool) -> None:
+    approvers = parse(f"approvers: [{{who: [a], {scope}}}]").approvers
+    assert approvers[0].applies({"public.orders"}, {"value.limit"}) is applies

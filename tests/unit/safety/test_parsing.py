@@ -490,3 +490,61 @@ def test_whatever_stands_in_quotes_stays_there(text: str) -> None:
     statement = parse_statement(QUOTED.format(text))
     assert [literal.text for literal in statement.literals] == [text, "1"]
     assert [write.command for write in statement.writes] == ["update"]
+
+
+@pytest.mark.parametrize(
+    ("text", "pinned"),
+    [
+        ("UPDATE a SET x = 1 WHERE t = 1", ["t"]),
+        ("UPDATE a SET x = 1 WHERE $1 = t", ["t"]),
+        ("UPDATE a SET x = 1 WHERE t = '1'::uuid", ["t"]),
+        ("UPDATE a SET x = 1 WHERE t OPERATOR(pg_catalog.=) $1", ["t"]),
+        ("UPDATE a SET x = 1 WHERE id > 5 AND (t = 1 AND u = 'x')", ["t", "u"]),
+        ("UPDATE a SET x = 1 WHERE a.t = 1", ["t"]),
+        ("UPDATE s.a SET x = 1 WHERE s.a.t = 1", ["t"]),
+        ("UPDATE a AS b SET x = 1 WHERE b.t = 1", ["t"]),
+        ("DELETE FROM a USING b WHERE a.id = b.id AND a.t = 1", ["t"]),
+        ("UPDATE a SET x = 1 WHERE t = 1 OR u = 1", []),
+        ("UPDATE a SET x = 1 WHERE NOT t = 1", []),
+        ("UPDATE a SET x = 1 WHERE t <> 1", []),
+        ("UPDATE a SET x = 1 WHERE t = NULL", []),
+        ("UPDATE a SET x = 1 WHERE t OPERATOR(s.=) 1", []),
+        ("UPDATE a SET x = 1 WHERE t IN (1, 2)", []),
+        ("UPDATE a SET x = 1 WHERE t = ANY ($1)", []),
+        ("UPDATE a SET x = 1 WHERE t IS NOT DISTINCT FROM 1", []),
+        ("UPDATE a SET x = 1 WHERE t = t", []),
+        ("UPDATE a SET x = 1 WHERE t = (SELECT 1)", []),
+        ("UPDATE a SET x = 1 WHERE t = lower('x')", []),
+        ("UPDATE a SET x = 1 WHERE id IN (SELECT id FROM a WHERE t = 1)", []),
+        ("UPDATE a SET x = 1 WHERE EXISTS (SELECT 1 FROM b WHERE a.t = 1)", []),
+        ("UPDATE a SET x = 1 FROM b WHERE b.t = 1", []),
+        ("UPDATE a AS b SET x = 1 FROM a WHERE a.t = 1", []),  # the other a
+        ("UPDATE a SET x = 1 FROM s.a AS b WHERE s.a.t = 1", []),
+        ("UPDATE a SET x = 1 FROM b JOIN c ON a.t = 1 WHERE b.id = 1", []),
+        ("DELETE FROM a", []),
+        ("INSERT INTO a (t, x) VALUES (1, lower('x'))", ["t"]),
+        ("INSERT INTO a (t, x) VALUES ($1, 2), ($2, now())", ["t"]),
+        ("INSERT INTO a (t, x) VALUES (1, 2), (DEFAULT, 3)", ["x"]),
+        ("INSERT INTO a (t) VALUES (NULL)", []),
+        ("INSERT INTO a VALUES (1)", []),
+        ("INSERT INTO a DEFAULT VALUES", []),
+        ("INSERT INTO a (t, x) SELECT $1, b.x FROM b", ["t"]),
+        ("INSERT INTO a (t, x) SELECT b.t, 1 FROM b", ["x"]),
+        ("INSERT INTO a (x, t) SELECT b.*, 1 FROM b", []),
+        ("INSERT INTO a (t) SELECT 1 UNION SELECT 2", []),
+        ("MERGE INTO a USING b ON a.t = 1 AND a.id = b.id WHEN MATCHED THEN DELETE", ["t"]),
+        ("MERGE INTO a USING b ON a.id = b.id WHEN MATCHED AND a.t = 1 THEN UPDATE SET x = 1", ["t"]),
+        ("MERGE INTO a USING b ON a.t = 1 WHEN NOT MATCHED BY SOURCE THEN DELETE", []),
+        ("MERGE INTO a USING b ON a.t = 1 WHEN NOT MATCHED THEN INSERT (t, x) VALUES (1, b.x)", ["t"]),
+        ("MERGE INTO a USING b ON a.t = 1 WHEN NOT MATCHED THEN INSERT (t) VALUES (b.t)", []),
+    ],
+)
+def test_a_column_is_pinned_only_if_every_row_must_have_the_given_value(text: str, pinned: list[str]) -> None:
+    writes = [write for write in parse_statement(text).writes if write.command != "merge"]
+    assert [sorted(write.pinned) for write in writes] == [pinned]
+
+
+def test_an_upsert_pins_what_it_inserts_and_what_it_updates_each_for_itself() -> None:
+    text = "INSERT INTO a (id, t) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = 1"
+    assert [sorted(write.pinned) for write in parse_statement(text).writes] == [["id", "t"], []]
+    assert [sorted(w.pinned) for w in parse_statement(f"{text} WHERE a.t = 2").writes] == [["id", "t"], ["t"]]

@@ -13,6 +13,7 @@ from standfast.safety.effect import OperationEffect
 from standfast.safety.parsing import Name, parse_statement
 from standfast.safety.resolution import Function, Relation, Resolution
 from standfast.safety.rules import RULES, Case
+from standfast.ticket import Ticket
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CONSTRAINTS = parse_constraints(
@@ -26,11 +27,24 @@ CONSTRAINTS = parse_constraints(
       - {name: public.carts, writes: auto, auto: [delete]}
       - {name: public.log, protected: true, trigger_writes: allowed}
       - {name: public.staff, protected: true}
+      - {name: public.history, writes: auto, approval: [insert, select, explain], block: [update, delete]}
+      - {name: public.bulk, writes: auto, auto_rows_per_operation: 4, approval_rows_per_operation: 8}
+      - {name: billing.*, protected: true}
     columns:
       - {table: public.orders, name: email, class: pii}
       - {table: public.orders, name: total, class: money}
       - {table: public.staff, name: hash, class: secret}
-    values: [{table: public.orders, column: discount, above: 10, verdict: block}]
+      - {table: public.orders, name: placed_at, protected: true}
+    values:
+      - {table: public.orders, column: discount, above: 10, verdict: block}
+      - {table: public.bulk, column: amount, below: 0, change_above: 5}
+    predicates: [{table: public.tenants, columns: [tenant_id, region]}]
+    windows:
+      - {days: [fri], from: "11:00", to: "13:00"}
+      - {days: [thu], from: "01:00", to: "04:00", verdict: block}
+    conditions:
+      - {labels: [vip]}
+      - {requesters: ["*@example.org"], verdict: block}
     functions:
       auto: [public.safe, pg_catalog.random, pg_catalog.pg_sleep]
       approval: [pg_catalog.lower]
@@ -51,7 +65,14 @@ def table(name: str, *columns: str, kind: str = "r", schema: str = "public", **m
 RELATIONS = {
     Name(None, relation.full_name.rpartition(".")[2]): relation
     for relation in (
-        table("orders", "email", "total", "note", "discount", "order_id"),
+        table("orders", "email", "total", "note", "discount", "order_id", "placed_at"),
+        table("history", "note"),
+        table("bulk", "amount"),
+        table("tenants", "tenant_id", "region", "note"),
+        table("tenants_a", "tenant_id", "region", "note", root="public.tenants"),
+        table("tenant_notes", "tenant_id", "region", "note", kind="v", behind={"public.tenants": frozenset({"note"})}),
+        table("past", "note", kind="v", behind={"public.history": frozenset({"note"})}),
+        table("placed", "at", kind="v", behind={"public.orders": frozenset({"placed_at"})}),
         table("orders_2026", "email", "total", "note", root="public.orders"),
         table("carts"),
         table("log"),
@@ -90,6 +111,15 @@ def updated(table_name: str, *, via: str = "statement", **after: Any) -> RowChan
     return RowChange(table=table_name, key={"id": 1}, before=dict.fromkeys(after), after=after, via=via)
 
 
+def changed(table_name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> RowChange:
+    return RowChange(table=table_name, key={"id": 1}, before=before, after=after, via="trigger")
+
+
+def ticket(**changes: Any) -> Ticket:
+    fields: dict[str, Any] = {"id": "T-1", "body": "please", "requester": "ana@example.com", "target": "shop"}
+    return Ticket(**(fields | changes))
+
+
 @dataclass(frozen=True)
 class Example:
     rule: str
@@ -102,6 +132,7 @@ class Example:
     expect_rows: int | None = None
     now: datetime = NOW
     params: tuple[Any, ...] = ()
+    ticket: Ticket | None = None
 
 
 ONE = {"public.orders": RowCounts(updated=1)}
@@ -229,6 +260,75 @@ EXAMPLES = [
     Example("function", "SELECT (o).own FROM orders o", "approval"),
     Example("function", "ALTER TABLE orders ADD COLUMN a uuid DEFAULT gen_random_uuid()", "block"),
     Example("function", "ALTER TABLE orders ADD COLUMN a timestamptz DEFAULT now()", None),
+    Example("rows.limit", UPDATE, None, {"public.bulk": RowCounts(updated=4), "public.orders": RowCounts(updated=2)}),
+    Example("rows.limit", UPDATE, "approval", {"public.bulk": RowCounts(updated=5)}),
+    Example(
+        "rows.limit", UPDATE, "approval", {"public.bulk": RowCounts(updated=4), "public.carts": RowCounts(updated=3)}
+    ),
+    Example("rows.limit", UPDATE, "block", {"public.bulk": RowCounts(updated=9)}),
+    Example("rows.limit", UPDATE, "block", {"public.bulk": RowCounts(updated=8), "public.carts": RowCounts(updated=3)}),
+    Example("table.writes", UPDATE, "block", {**ONE, "billing.invoices": RowCounts(inserted=1)}),
+    Example("value.limit", UPDATE, None, rows=(updated("public.bulk", amount=0),)),
+    Example("value.limit", UPDATE, "approval", rows=(updated("public.bulk", amount=-0.01),)),
+    Example("value.limit", UPDATE, None, rows=(changed("public.bulk", {"amount": 95}, {"amount": 100}),)),
+    Example("value.limit", UPDATE, "approval", rows=(changed("public.bulk", {"amount": 95}, {"amount": 100.01}),)),
+    Example("value.limit", UPDATE, "approval", rows=(changed("public.bulk", {"amount": 100}, {"amount": 94}),)),
+    Example("value.limit", UPDATE, "approval", rows=(changed("public.bulk", {"amount": 100}, {"amount": None}),)),
+    Example("value.limit", UPDATE, "approval", rows=(changed("public.bulk", {"amount": "NaN"}, {"amount": 1}),)),
+    Example("value.limit", UPDATE, "approval", rows=(changed("public.bulk", None, {"amount": 6}),)),
+    Example("value.limit", UPDATE, None, rows=(changed("public.bulk", None, {"amount": 5}),)),
+    Example("value.limit", UPDATE, "approval", rows=(changed("public.bulk", {"amount": 6}, None),)),
+    Example("value.limit", UPDATE, None, rows=(changed("public.bulk", {"id": 60}, {"id": 1}),)),
+    Example("column.protected", UPDATE, None, ONE, rows=(updated("public.orders", note="x"),)),
+    Example("column.protected", "UPDATE orders SET placed_at = 1 WHERE id = 1", "block"),
+    Example("column.protected", "UPDATE orders_2026 SET placed_at = placed_at WHERE id = 1", "block"),
+    Example("column.protected", "INSERT INTO orders (id, note) VALUES (1, 'x')", None),
+    Example("column.protected", "INSERT INTO orders (id, placed_at) VALUES (1, 2)", "block"),
+    Example("column.protected", "INSERT INTO orders VALUES (1)", "block"),
+    Example("column.protected", "INSERT INTO placed (at) VALUES (1)", "block"),
+    Example("column.protected", "DELETE FROM orders WHERE id = 1", None),
+    Example("column.protected", "SELECT placed_at FROM orders", None),
+    Example("column.protected", UPDATE, "block", ONE, rows=(updated("public.orders", placed_at=1),)),
+    Example("column.protected", UPDATE, None, rows=(changed("public.orders", None, {"placed_at": 1}),)),
+    Example("column.protected", UPDATE, None, rows=(changed("public.orders", {"placed_at": 1}, None),)),
+    Example("column.sensitive", "UPDATE orders SET placed_at = 1 WHERE id = 1 RETURNING placed_at", None),
+    Example("table.kind", UPDATE, None, ONE),
+    Example("table.kind", "INSERT INTO history (note) VALUES ('x')", "approval"),
+    Example("table.kind", "UPDATE history SET note = 'x' WHERE id = 1", "block"),
+    Example("table.kind", "UPDATE past SET note = 'x' WHERE id = 1", "block"),
+    Example("table.kind", "INSERT INTO history (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET note = 'x'", "block"),
+    Example("table.kind", "MERGE INTO history h USING carts c ON h.id = c.id WHEN MATCHED THEN DELETE", "block"),
+    Example("table.kind", "WITH d AS (DELETE FROM history WHERE id = 1) SELECT 1", "block"),
+    Example("table.kind", "SELECT note FROM history", "approval"),
+    Example("table.kind", "SELECT note FROM past", "approval"),
+    Example("table.kind", "EXPLAIN SELECT note FROM history", "approval"),
+    Example("table.kind", "UPDATE orders SET note = 'x' WHERE id IN (SELECT id FROM history)", "approval"),
+    Example("table.kind", UPDATE, "block", {**ONE, "public.history": RowCounts(deleted=1)}),
+    Example("table.kind", UPDATE, "approval", {**ONE, "public.history": RowCounts(inserted=1)}),
+    Example("predicate.required", UPDATE, None),
+    Example("predicate.required", "UPDATE tenants SET note = 'x' WHERE id = 1", "block"),
+    Example("predicate.required", "UPDATE tenants SET note = 'x' WHERE tenant_id = 1", "block"),
+    Example(
+        "predicate.required", "UPDATE tenants SET note = 'x' WHERE id = 1 AND tenant_id = 2 AND region = 'eu'", None
+    ),
+    Example(
+        "predicate.required", "DELETE FROM tenants_a t WHERE $1 = t.tenant_id AND (t.region = 'eu' AND id = 1)", None
+    ),
+    Example("predicate.required", "DELETE FROM tenants WHERE tenant_id = 1 AND region = 'eu' OR id = 1", "block"),
+    Example("predicate.required", "UPDATE tenant_notes SET note = 'x' WHERE tenant_id = 1 AND region = 'eu'", "block"),
+    Example("predicate.required", "INSERT INTO tenants (tenant_id, region) VALUES (1, $1)", None),
+    Example("predicate.required", "INSERT INTO tenants (tenant_id) VALUES (1)", "block"),
+    Example("predicate.required", "INSERT INTO tenants VALUES (1, 1, 1)", "block"),
+    Example("predicate.required", "SELECT note FROM tenants", None),
+    Example("window", UPDATE, None),
+    Example("window", UPDATE, "block", now=datetime(2026, 11, 20, 13, tzinfo=UTC)),
+    Example("window", UPDATE, None, now=datetime(2026, 11, 26, 3, 59, tzinfo=UTC)),
+    Example("window", "SELECT note FROM orders", None, now=datetime(2026, 11, 20, 13, tzinfo=UTC)),
+    Example("ticket.condition", UPDATE, None),
+    Example("ticket.condition", UPDATE, None, ticket=ticket()),
+    Example("ticket.condition", UPDATE, "approval", ticket=ticket(labels=("VIP",))),
+    Example("ticket.condition", "SELECT note FROM orders", "approval", ticket=ticket(labels=("a", "vip"))),
+    Example("ticket.condition", UPDATE, "block", ticket=ticket(requester="ben@example.org", labels=("vip",))),
     Example("freeze", UPDATE, None),
     Example("freeze", UPDATE, "approval", now=datetime(2026, 12, 24, tzinfo=UTC)),
     Example("freeze", UPDATE, None, now=datetime(2026, 12, 27, tzinfo=UTC)),
@@ -244,6 +344,7 @@ def findings(example: Example, constraints: Constraints = CONSTRAINTS) -> list[F
         resolution=RESOLUTION,
         constraints=constraints,
         now=example.now,
+        ticket=example.ticket,
     )
     effect = OperationEffect(rows=example.rows, counts=example.counts, **example.effect)
     return [*rule.before(case), *rule.after(case, effect)]

@@ -17,8 +17,8 @@ class RequiredPredicates(Rule):
     id = "predicate.required"
     verdict = Verdict.BLOCK
     rationale = (
-        "Where one table holds the rows of many tenants, a wrong key in a WHERE reaches a stranger's row. If the key of "
-        "the tenant must stand beside it (`predicates`), the two fit each other, or nothing changes. Reading is not "
+        "Where one table holds the rows of many tenants, a wrong key in a WHERE reaches a stranger's row. If the key "
+        "of the tenant must stand beside it (`predicates`), the two fit each other, or nothing changes. Reading is not "
         "restricted."
     )
     examples = (
