@@ -280,6 +280,54 @@ def test_constraints_travel_through_a_file(installation: Installation) -> None:
     assert "no table 'shop.stuff'" in refused.stderr
 
 
+def test_constraints_are_changed_entry_by_entry_and_each_change_is_a_version(installation: Installation) -> None:
+    before = installation.run("constraints", "export").stdout
+    version = installation.run("--json", "constraints", "list").json[0]["version"]
+    entry = '{"name": "shop.products", "writes": "auto", "block": ["delete"]}'
+    added = installation.run("constraints", "add", "tables", entry, "--note", "prices", "--json")
+    assert added.json == {"target": "shop", "version": version + 1}
+    tables = installation.run("--json", "constraints", "export").json["tables"]
+    assert [table["block"] for table in tables if table["name"] == "shop.products"] == [["delete"]]
+    newest = installation.run("--json", "constraints", "list").json[0]
+    assert (newest["version"], newest["note"]) == (version + 1, "prices")
+    assert installation.run("constraints", "remove", "tables", "shop.products").exit_code == 0
+    assert installation.run("constraints", "export").stdout == before
+    for arguments, message in (
+        (("add", "tables", "{name: shop.stuff}"), "no table 'shop.stuff' in the target's schemas"),
+        (("add", "tabels", "{name: shop.orders}"), "'tabels' is no section of constraints"),
+        (("remove", "tables", "shop.stuff"), "tables has no 'shop.stuff'; it has shop.customers"),
+        (("remove", "tables", "shop.orders", "--last", "3"), "--last goes with --dry-run"),
+        (("add", "tables", "{}", "--target", "moon"), "unknown target 'moon'"),
+    ):
+        refused = installation.run("constraints", *arguments)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused
+        assert message in refused.stderr
+    assert installation.run("--json", "constraints", "list").json[0]["version"] == version + 2
+
+
+def test_a_dry_run_shows_what_a_change_would_have_decided_and_stores_nothing(installation: Installation) -> None:
+    ticket = waiting(installation, 208)
+    listed = until(lambda: [t for t in installation.run("--json", "list").json if t["workflow_id"] == ticket])
+    assert listed[0]["risk"] == "approval"
+    exported = installation.run("constraints", "export").stdout
+    change = ("constraints", "add", "columns", "{table: shop.customers, name: email, protected: true}", "--dry-run")
+    tried = installation.run("--json", *change, "--last", "20").json
+    assert (tried["target"], tried["stored"]) == ("shop", False)
+    (difference,) = [one for one in tried["differences"] if one["workflow_id"] == ticket]
+    assert (difference["before"], difference["after"]) == ("approval", "block")
+    assert difference["why"] == ["column.protected: shop.customers.email is written, and is protected"]
+    assert tried["assessed"] == sum(tried["before"].values()) == sum(tried["after"].values())
+    assert installation.run("constraints", "export").stdout == exported
+    shown = installation.run(*change, "--last", "1").stdout
+    assert f"{ticket}  approval  block" in shown
+    assert "1 of 1 tickets on shop would be judged otherwise (now: 1 approval; then: 1 block)" in shown
+    assert "Judged on the rows of now" in shown
+    name = file(installation, "same.yaml", exported)
+    same = installation.run("--json", "constraints", "import", name, "--dry-run").json
+    assert (same["differences"], same["stored"]) == ([], False)
+    assert installation.run("reject", ticket, "--comment", "no").exit_code == 0
+
+
 def test_the_doctor_finds_the_local_set_up_well(installation: Installation) -> None:
     answer = installation.run("--json", "doctor")
     assert [check for check in answer.json if not check["ok"]] == []
@@ -297,6 +345,7 @@ def test_migrate_creates_what_is_missing_and_the_doctor_says_what_to_do_next(
     assert answer.exit_code == 0, answer
     assert "control: control" in answer.stdout
     assert "created role standfast_crm_writer" in answer.stdout
+    assert "target crm: got strict constraints" in answer.stdout
     again = installation.run("--config", settings, "migrate")
     assert (again.exit_code, again.stdout) == (0, "control: is current\ntarget crm: is current\n")
     checks = installation.run("--config", settings, "doctor", "--json")

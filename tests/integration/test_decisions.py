@@ -16,7 +16,7 @@ from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, 
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.view import TicketView
-from tests.integration.installation import Installation, installed
+from tests.integration.installation import CONSTRAINTS, Installation, installed
 
 APPROVE, REJECT = DecisionVerdict.APPROVE, DecisionVerdict.REJECT
 
@@ -183,3 +183,21 @@ async def test_a_decision_from_a_machine_whose_clock_is_wrong_is_told_so(
     assert (await installation.client.view(view.workflow_id)).state is State.WAITING
     await installation.decide(view, APPROVE)
     await assert_refunded_once(installation, view, order)
+
+
+async def test_only_whom_the_constraints_name_may_approve_and_everybody_may_reject(installation: Installation) -> None:
+    await installation.constrain(
+        f'{CONSTRAINTS}approvers: [{{tables: [shop.refunds], who: ["*@finance.example.com"]}}]'
+    )
+    try:
+        view, other = await waiting(installation, 1090), await waiting(installation, 1091)
+    finally:
+        await installation.constrain(CONSTRAINTS)
+    with pytest.raises(DecisionRefused) as refused:
+        await installation.decide(view, APPROVE, by="ben@example.com")
+    assert (refused.value.reason, refused.value.exit_code) == (Refusal.OUT_OF_SCOPE, 4)
+    assert audited(installation, view.workflow_id) == {"decision.refused": 1}
+    await installation.decide(view, APPROVE, by="Lea@finance.example.com")
+    await assert_refunded_once(installation, view, 1090)
+    await installation.decide(other, REJECT, by="ben@example.com", comment="not this one")
+    assert (await installation.client.wait(other.workflow_id)).state is State.REJECTED

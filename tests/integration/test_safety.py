@@ -10,7 +10,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from standfast.domain import MASK
+from standfast import audit
+from standfast.domain import MASK, digest
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.shop import load_shop
 from standfast.plan import Operation, Plan
@@ -25,10 +26,10 @@ from standfast.safety.constraints import (
     parse_constraints,
 )
 from standfast.safety.schema_check import check_against_schema
-from standfast.safety.versions import append, read_latest
+from standfast.safety.versions import append, append_first, read_latest, versions
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
-from standfast.store.roles import CONTROL_ROLES, role_name
+from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, role_name
 
 PASSWORD = "only-for-tests"
 SHOP = parse_constraints(files("standfast.local.shop").joinpath("constraints.yaml").read_text("utf-8"), source="shop")
@@ -810,6 +811,12 @@ def test_the_ledger_is_for_the_writer_alone(shop: str, statement: LiteralString)
             "values.0: table 'shop.refunds' has no column 'sum'",
         ),
         ("tables: [{name: shop.payments_2026_h1, protected: true}]", "is a partition, name 'shop.payments' instead"),
+        ("tables: [{name: billing.*, protected: true}]", "the database has no schema 'billing'"),
+        ("columns: [{table: shop.orders, name: place_on, protected: true}]", "columns.0: table 'shop.orders' has no"),
+        ("predicates: [{table: shop.order, columns: [id]}]", "predicates.0: no table 'shop.order'"),
+        ("predicates: [{table: shop.orders, columns: [id, tenant]}]", "'shop.orders' has no column 'tenant'"),
+        ("approvers: [{tables: [shop.pay*, shop.order], who: [a]}]", "approvers.0.tables: 'shop.order' fits no table"),
+        ("approvers: [{rules: [value.limits], who: [a]}]", "approvers.0.rules: 'value.limits' fits no rule"),
     ],
 )
 async def test_constraints_on_what_is_not_there_are_refused_with_their_place(
@@ -829,3 +836,152 @@ async def test_constraints_have_versions_and_the_newest_holds(database: str) -> 
         assert await append(connection, CROOKED_CONSTRAINTS, created_by="ben", note="more") == 2
         assert await append(connection, default_constraints("crm", ("public",)), created_by="ben") == 1
         assert await read_latest(connection, "shop", ("shop",)) == CROOKED_CONSTRAINTS
+
+
+async def test_every_change_of_constraints_is_on_the_audit_chain_with_who_and_what(database: str) -> None:
+    await migrate_control(database, dict.fromkeys(CONTROL_ROLES, PASSWORD))
+    as_control = make_conninfo(database, user=CONTROL_ROLE, password=PASSWORD)
+    async with await open_connection(as_control) as connection:
+        await append(connection, SHOP, created_by="ana", note="the first")
+        await append(connection, CROOKED_CONSTRAINTS, created_by="ben")
+        await connection.commit()
+        await append(connection, SHOP, created_by="eve")
+        await connection.rollback()  # and with the version goes its place on the chain
+    async with await open_connection(database) as connection:
+        assert await audit.verify(connection) == []
+        cursor = await connection.execute("SELECT kind, workflow_id, actor, content FROM standfast.audit ORDER BY at")
+        rows = await cursor.fetchall()
+        assert [(row["kind"], row["workflow_id"], row["actor"]) for row in rows] == [
+            ("constraints", "constraints/shop", "ana"),
+            ("constraints", "constraints/shop", "ben"),
+        ]
+        assert [(row["content"]["version"], row["content"]["note"]) for row in rows] == [(1, "the first"), (2, "")]
+        cursor = await connection.execute("SELECT document FROM standfast.constraints ORDER BY version")
+        documents = [row["document"] for row in await cursor.fetchall()]
+        assert [row["content"]["document_digest"] for row in rows] == [digest(document) for document in documents]
+
+
+async def test_a_target_that_has_constraints_keeps_them_when_it_is_migrated_again(database: str) -> None:
+    await migrate_control(database, dict.fromkeys(CONTROL_ROLES, PASSWORD))
+    strict = default_constraints("shop", ("shop",))
+    async with await open_connection(database) as connection:
+        assert await append_first(connection, strict, created_by="standfast migrate")
+        assert not await append_first(connection, strict, created_by="standfast migrate")
+        await append(connection, SHOP, created_by="ana")
+        assert not await append_first(connection, strict, created_by="standfast migrate")
+        assert await read_latest(connection, "shop", ("shop",)) == SHOP
+        assert [(v.version, v.created_by) for v in await versions(connection)] == [(2, "ana"), (1, "standfast migrate")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What constraints can say, measured
+
+
+def with_more(constraints: str) -> Constraints:
+    """Return the crooked shop's constraints with some more."""
+    more = parse_constraints(f"version: 1\ntarget: shop\n{constraints}", source="test")
+    update = {name: getattr(more, name) for name in more.model_fields_set - {"version", "target", "tables"}}
+    kept = [table for table in CROOKED_CONSTRAINTS.tables if table.name not in {t.name for t in more.tables}]
+    return CROOKED_CONSTRAINTS.model_copy(update=update | {"tables": (*kept, *more.tables)})
+
+
+ARRIVE = """
+CREATE FUNCTION shop.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN {body} END $$;
+CREATE TRIGGER arrive BEFORE UPDATE ON shop.addresses FOR EACH ROW EXECUTE FUNCTION shop.arrive();
+"""
+MOVE = "UPDATE addresses SET street = 'x' WHERE id = 7"
+AUTOMATIC_ADDRESSES = "tables: [{name: shop.addresses, writes: auto}]"
+
+
+@pytest.mark.parametrize(
+    ("body", "constraints", "rule", "verdict"),
+    [
+        ("RETURN NEW;", AUTOMATIC_ADDRESSES, None, Verdict.AUTO),
+        (
+            "NEW.city = 'y'; RETURN NEW;",
+            f"{AUTOMATIC_ADDRESSES}\ncolumns: [{{table: shop.addresses, name: city, protected: true}}]",
+            "column.protected",
+            Verdict.BLOCK,
+        ),
+        (
+            "INSERT INTO billing.invoices VALUES (1); RETURN NEW;",
+            "tables: [{name: shop.addresses, writes: auto}, {name: billing.*, protected: true}]",
+            "table.writes",
+            Verdict.BLOCK,
+        ),
+        (
+            "DELETE FROM shop.support_history WHERE id = 1; RETURN NEW;",
+            "tables: [{name: shop.addresses, writes: auto}, {name: shop.support_history, block: [delete]}]",
+            "table.kind",
+            Verdict.BLOCK,
+        ),
+        (
+            "UPDATE shop.orders SET total = total + 40 WHERE id = 1042; RETURN NEW;",
+            f"{AUTOMATIC_ADDRESSES}\nvalues: [{{table: shop.orders, column: total, change_above: 39, verdict: block}}]",
+            "value.limit",
+            Verdict.BLOCK,
+        ),
+        (
+            "UPDATE shop.orders SET note = 'x' WHERE id IN (1042, 1043); RETURN NEW;",
+            "tables: [{name: shop.addresses, writes: auto}, {name: shop.orders, approval_rows_per_operation: 1}]",
+            "rows.limit",
+            Verdict.BLOCK,
+        ),
+    ],
+)
+async def test_what_a_trigger_does_is_held_to_the_constraints_as_a_statement_is(
+    shop: str, body: str, constraints: str, rule: str | None, verdict: Verdict
+) -> None:
+    with psycopg.connect(shop) as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS billing")
+        connection.execute("CREATE TABLE IF NOT EXISTS billing.invoices (id integer PRIMARY KEY)")
+        connection.execute(ARRIVE.format(body=body).encode())
+    try:
+        operation = await judge_one(shop, MOVE, constraints=with_more(constraints))
+        assert operation.verdict is verdict
+        assert rule is None or rule in rules(operation, verdict)
+    finally:
+        with psycopg.connect(shop) as connection:
+            connection.execute("DROP FUNCTION shop.arrive CASCADE")
+
+
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [
+        ("UPDATE orders SET note = 'x' WHERE id = 1042 AND customer_id = $1", Verdict.AUTO),
+        ("UPDATE orders SET note = 'x' WHERE id = 1042 OR customer_id = $1", Verdict.BLOCK),
+        ("UPDATE orders o SET note = 'x' FROM orders WHERE o.id = 1042 AND orders.customer_id = $1", Verdict.BLOCK),
+        ("UPDATE orders SET note = 'x' WHERE id = 1042 AND customer_id = (SELECT $1::integer)", Verdict.BLOCK),
+    ],
+)
+async def test_a_write_names_its_tenant_or_is_blocked(shop: str, statement: str, verdict: Verdict) -> None:
+    constraints = with_more("predicates: [{table: shop.orders, columns: [customer_id]}]")
+    with psycopg.connect(shop) as connection:
+        ((customer,),) = connection.execute("SELECT customer_id FROM shop.orders WHERE id = 1042").fetchall()
+    operation = await judge_one(shop, statement, customer, constraints=constraints)
+    found = [finding for finding in operation.findings if finding.rule == "predicate.required"]
+    assert operation.verdict is verdict or found == []
+    assert [(finding.verdict, finding.mendable) for finding in found] == (
+        [(Verdict.BLOCK, True)] if verdict is Verdict.BLOCK else []
+    )
+
+
+async def test_a_report_says_who_may_approve_it(shop: str) -> None:
+    constraints = with_more(
+        """
+        approvers:
+          - {who: ["*@example.com"]}
+          - {tables: [shop.order_items], who: [lea@example.com]}
+          - {rules: [rows.elsewhere], who: ["*@dba.example.com", lea@example.com]}
+          - {tables: [shop.staff], who: [nobody]}
+          - {rules: [freeze], who: [nobody]}
+        """
+    )
+    report = await judge(shop, "DELETE FROM orders WHERE id = 1042", constraints=constraints)
+    assert report.verdict is Verdict.APPROVAL
+    assert report.approver_scopes == (
+        ("*@example.com",),
+        ("lea@example.com",),
+        ("*@dba.example.com", "lea@example.com"),
+    )
+    assert (await judge(shop, "SELECT note FROM orders", constraints=SHOP)).approver_scopes == ()
