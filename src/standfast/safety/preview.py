@@ -44,7 +44,9 @@ class Preview(Record):
 async def preview(
     views: Iterable[TicketView], present: Constraints, changed: Constraints, databases: Databases, settings: Settings
 ) -> Preview:
-    """Assess the plans of tickets of one target by both constraints; tickets without a plan are left out.
+    """Assess the plans of tickets of one target by both constraints.
+
+    Left out are tickets without a plan, and those that take another one back: what they do follows from the rows then.
 
     Raises:
         NotPermitted: this process has no URL of the target's rehearser.
@@ -56,14 +58,14 @@ async def preview(
     pairs: dict[str, tuple[SafetyReport, SafetyReport]] = {}
     unavailable = []
     for view in views:
-        if view.context is None or view.plan is None:
+        if view.context is None or view.plan is None or view.ticket.undo_of is not None:
             continue
         before, after = (_circumstances(view.context, one, now, known_sql) for one in (present, changed))
         open_twins = partial(twins, databases, present.target)
         try:
             pairs[view.workflow_id] = (
-                await assess(view.plan, before, open_twins),
-                await assess(view.plan, after, open_twins),
+                (await assess(view.plan, before, open_twins)).report,
+                (await assess(view.plan, after, open_twins)).report,
             )
         except ServiceUnavailable:
             unavailable.append(view.workflow_id)

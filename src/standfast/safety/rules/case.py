@@ -27,6 +27,11 @@ class Case:
     """None where a plan is checked for itself."""
 
     @property
+    def takes_back(self) -> bool:
+        """Whether the ledger made the plan, to put rows back as they were: each by its key, as it was measured."""
+        return self.ticket is not None and self.ticket.undo_of is not None
+
+    @property
     def writes(self) -> list[tuple[Write, Relation]]:
         """The writes whose table is known."""
         found = ((write, self.resolution.relations.get(write.table)) for write in self.statement.writes)

@@ -50,8 +50,9 @@ class ProtectedColumns(Rule):
     )
 
     def before(self, case: Case) -> Iterator[Finding]:
+        writes = [] if case.takes_back else case.writes  # a row that was deleted gets back what it had
         for column in case.constraints.columns:
-            if column.protected and any(_sets(write, relation, column) for write, relation in case.writes):
+            if column.protected and any(_sets(write, relation, column) for write, relation in writes):
                 yield self._judge(column, "is written")
 
     def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ class RequiredPredicates(Rule):
     )
 
     def before(self, case: Case) -> Iterator[Finding]:
-        for write, relation in case.writes:
+        for write, relation in () if case.takes_back else case.writes:
             for predicate in case.constraints.predicates:
                 if write.command in ("insert", "update", "delete") and predicate.table in relation.tables:
                     yield from self._judge(write, relation, predicate)

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
+from standfast.safety.effect import OperationEffect
 from standfast.safety.rules.case import Case, Example, Rule
 
 
 class Windows(Rule):
-    """Holds for statements that write, if there are windows at all; the time is that of the validation."""
+    """Holds for what writes, by whatever way, if there are windows at all; the time is that of the validation."""
 
     id = "window"
     verdict = Verdict.APPROVAL
@@ -32,8 +33,16 @@ class Windows(Rule):
     )
 
     def before(self, case: Case) -> Iterator[Finding]:
+        if case.statement.writes:
+            yield from self._judge(case)
+
+    def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
+        if effect.counts and not case.statement.writes:  # a function did
+            yield from self._judge(case)
+
+    def _judge(self, case: Case) -> Iterator[Finding]:
         windows = case.constraints.windows
-        if not windows or not case.statement.writes or any(window.is_open(case.now) for window in windows):
+        if not windows or any(window.is_open(case.now) for window in windows):
             return
         message = f"{case.now:%a %H:%M} UTC is outside of the windows in which this target is changed"
         yield self.finding(Verdict.worst(window.verdict for window in windows), message, at=case.now.isoformat())
