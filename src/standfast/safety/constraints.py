@@ -70,8 +70,8 @@ class TableConstraint(Submission):
     auto: tuple[StatementKind, ...] = ()
     """Kinds of statements that are lifted to auto for this table."""
     approval: tuple[StatementKind, ...] = ()
-    """Kinds that need a person here. `select` is any reading of the table by a statement; rows that cascades and
-    triggers insert, update or delete count as `insert`, `update` and `delete`."""
+    """Kinds that need a person here. `select` is every statement that names the table, or a view on it, anywhere but as
+    what it writes; rows that cascades and triggers insert, update or delete count as `insert`, `update` and `delete`."""
     block: tuple[StatementKind, ...] = ()
     """Kinds that are blocked here; the same rules."""
     auto_rows_per_operation: Annotated[int, Field(ge=0)] | None = None
