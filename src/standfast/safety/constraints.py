@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from standfast.domain import Submission
 from standfast.errors import InvalidInput
@@ -71,7 +71,7 @@ class TableConstraint(Submission):
     """Kinds of statements that are lifted to auto for this table."""
     approval: tuple[StatementKind, ...] = ()
     """Kinds that need a person here. `select` is every statement that names the table, or a view on it, anywhere but as
-    what it writes; rows that cascades and triggers insert, update or delete count as `insert`, `update` and `delete`."""
+    what it writes; rows that cascades and triggers insert, update or delete count as those kinds."""
     block: tuple[StatementKind, ...] = ()
     """Kinds that are blocked here; the same rules."""
     auto_rows_per_operation: Annotated[int, Field(ge=0)] | None = None
@@ -81,7 +81,7 @@ class TableConstraint(Submission):
 
     @model_validator(mode="after")
     def _unambiguous(self) -> "TableConstraint":
-        named = (*self.auto, *self.approval, *self.block)
+        named = [kind for kinds in (self.auto, self.approval, self.block) for kind in set(kinds)]
         if twice := {kind for kind in named if named.count(kind) > 1}:
             msg = f"auto, approval and block name {', '.join(sorted(twice))} twice"
             raise ValueError(msg)
@@ -104,15 +104,14 @@ class ColumnConstraint(Submission):
     protected: bool = False
     """Never written: no UPDATE sets it, no INSERT gives it a value, no cascade or trigger changes it. A new row has its
     default, and a row may be deleted as a whole."""
-    column_class: Annotated[ColumnClass | None, Field(alias="class", validate_default=True)] = None
+    column_class: Annotated[ColumnClass | None, Field(alias="class")] = None
 
-    @field_validator("column_class")
-    @classmethod
-    def _says_something(cls, value: ColumnClass | None, info: ValidationInfo) -> ColumnClass | None:
-        if value is None and not info.data.get("protected"):
-            msg = "is required, unless the column is protected"
+    @model_validator(mode="after")
+    def _says_something(self) -> "ColumnConstraint":
+        if self.column_class is None and not self.protected:
+            msg = "class is required, unless the column is protected"
             raise ValueError(msg)
-        return value
+        return self
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -119,10 +119,10 @@ def test_without_constraints_every_write_needs_a_person() -> None:
         ("tables: [{name: public.a}, {name: public.a, protected: true}]", ["named twice: public.a"]),
         ("tables: [{name: public.a, writes: never}]", ["tables.0.writes", "'never'", "'auto', 'approval' or 'block'"]),
         ("columns: [{table: public.a, name: b, class: secrt}]", ["columns.0.class", "'secrt'"]),
-        ("columns: [{table: public.a, name: b}]", ["columns.0.class", "required"]),
+        ("columns: [{table: public.a, name: b}]", ["columns.0", "class is required"]),
         (
             "columns: [{table: public.a, name: b, protected: false}]",
-            ["columns.0.class", "unless the column is protected"],
+            ["columns.0", "unless the column is protected"],
         ),
         ("tables: [{name: public.a, auto: [delete], block: [delete]}]", ["tables.0", "name delete twice"]),
         ("tables: [{name: public.a, block: [truncate]}]", ["tables.0.block.0", "'truncate'"]),
