@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from importlib.resources import files
+from textwrap import dedent
 from typing import Any, LiteralString
 
 import psycopg
@@ -845,6 +846,7 @@ async def test_every_change_of_constraints_is_on_the_audit_chain_with_who_and_wh
         await append(connection, SHOP, created_by="ana", note="the first")
         await append(connection, CROOKED_CONSTRAINTS, created_by="ben")
         await connection.commit()
+        await read_latest(connection, "shop", ("shop",))  # begins a transaction
         await append(connection, SHOP, created_by="eve")
         await connection.rollback()  # and with the version goes its place on the chain
     async with await open_connection(database) as connection:
@@ -879,7 +881,7 @@ async def test_a_target_that_has_constraints_keeps_them_when_it_is_migrated_agai
 
 def with_more(constraints: str) -> Constraints:
     """Return the crooked shop's constraints with some more."""
-    more = parse_constraints(f"version: 1\ntarget: shop\n{constraints}", source="test")
+    more = parse_constraints(f"version: 1\ntarget: shop\n{dedent(constraints)}", source="test")
     update = {name: getattr(more, name) for name in more.model_fields_set - {"version", "target", "tables"}}
     kept = [table for table in CROOKED_CONSTRAINTS.tables if table.name not in {t.name for t in more.tables}]
     return CROOKED_CONSTRAINTS.model_copy(update=update | {"tables": (*kept, *more.tables)})

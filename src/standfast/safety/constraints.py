@@ -289,4 +289,6 @@ def validate_constraints(document: Any, *, source: str) -> Constraints:
 def dump_constraints(constraints: Constraints) -> str:
     """Return the YAML document of `constraints`."""
     document = constraints.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1}
+    if "statements" in document:  # whole: a list that is left out means an empty one there
+        document["statements"] = constraints.statements.model_dump(mode="json")
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)

@@ -257,3 +257,9 @@ def test_a_condition_holds_for_requester_and_labels_together(condition: str, hol
 def test_a_scope_of_approvers_applies_by_table_or_by_rule(scope: str, applies: bool) -> None:
     approvers = parse(f"approvers: [{{who: [a], {scope}}}]").approvers
     assert approvers[0].applies({"public.orders"}, {"value.limit"}) is applies
+
+
+@pytest.mark.parametrize("kinds", ["{auto: [update]}", "{auto: [select, explain], approval: [update]}", "{}"])
+def test_kinds_that_are_exported_are_the_same_when_they_are_imported(kinds: str) -> None:
+    constraints = parse(f"statements: {kinds}")
+    assert parse_constraints(dump_constraints(constraints), source="again.yaml") == constraints
