@@ -171,7 +171,7 @@ class Statement:
     """The same, in RETURNING of a write."""
     functions: set[Name] = field(default_factory=set)
     types: set[Name] = field(default_factory=set)
-    """Types that values are made of; PostgreSQL's own ones included."""
+    """Types that are named, but those of the grammar itself, such as `integer`."""
     operators: set[Name] = field(default_factory=set)
     literals: list[Literal] = field(default_factory=list)
     parameters: set[int] = field(default_factory=set)
@@ -483,7 +483,9 @@ class _Reader:
         self._statement.limited |= name.name in _RANKS and node.HasField("over")
 
     def _read_typename(self, node: Any, _place: _Place) -> None:
-        self._statement.types.add(_qualified(_strings(node.names)))
+        name = _qualified(_strings(node.names))
+        if name.schema != "pg_catalog":
+            self._statement.types.add(name)
 
     def _read_indexelem(self, node: Any, _place: _Place) -> None:
         if node.name:
