@@ -1,7 +1,7 @@
 """For any statements on any schema with cascades and triggers: what was measured is what happens."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from psycopg import sql
 
 from standfast.local.postgres import Postgres
 from standfast.plan import Operation, Plan
-from standfast.safety.effect import Effect, apply, twin
-from standfast.safety.protocol import OperationRefused
+from standfast.safety.constraints import Limits
+from standfast.safety.effect import Effect
+from standfast.safety.protocol import OperationRefused, run_operation
+from standfast.safety.rehearsal import Rehearsal, rehearse
 from standfast.store.connections import open_connection
 
 DATABASE = "properties"
@@ -113,12 +115,15 @@ STATEMENTS = (
 
 
 @st.composite
-def statements(draw: st.DrawFn, schema: list[Table]) -> list[str]:
-    name = st.sampled_from([f"t{table.number}" for table in schema])
-    return [
-        draw(st.sampled_from(STATEMENTS)).format(t=draw(name), u=draw(name), a=draw(ID), b=draw(ID))
-        for _ in range(draw(st.integers(1, 3)))
-    ]
+def statements(draw: st.DrawFn, schema: list[Table]) -> list[tuple[str, frozenset[str]]]:
+    """Draw statements, each with the tables that it names."""
+    tables = st.sampled_from([f"t{table.number}" for table in schema])
+    drawn = []
+    for _ in range(draw(st.integers(1, 3))):
+        t, u = draw(tables), draw(tables)
+        text = draw(st.sampled_from(STATEMENTS)).format(t=t, u=u, a=draw(ID), b=draw(ID))
+        drawn.append((text, frozenset({f"s.{t}", f"s.{u}"})))
+    return drawn
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +146,10 @@ def contents(connection: psycopg.Connection[Any], schema: list[Table]) -> Rows:
     return rows | {("s.audit", what): {"rows": count} for what, count in audit}
 
 
+def without_audit(rows: Rows) -> Rows:
+    return {key: row for key, row in rows.items() if key[0] != "s.audit"}
+
+
 def replayed(rows: Rows, effect: Effect) -> Rows:
     """Return the rows after all measured changes were made to them."""
     rows = {key: dict(row) for key, row in rows.items()}
@@ -161,43 +170,51 @@ def replayed(rows: Rows, effect: Effect) -> Rows:
     return rows
 
 
-async def measured(url: str, plan: Plan) -> Effect | None:
-    """Return the effect; None if the server refuses an operation. Nothing stays."""
+async def rehearsed(url: str, plan: Plan, targets: list[frozenset[str]]) -> Rehearsal | None:
+    """Return what the plan would do; None if the server refuses an operation."""
     async with (
         await open_connection(url, schemas=("s",)) as change,
         await open_connection(url, schemas=("s",)) as observer,
     ):
         try:
-            async with twin(change, observer):
-                return await apply(plan, change, observer, row_limit=10_000)
+            return await rehearse(plan, change, observer, limits=Limits(), targets=targets, kept=frozenset({"s.audit"}))
         except OperationRefused:
             return None
-        finally:
-            await change.rollback()
+
+
+async def executed(url: str, operations: Sequence[Operation]) -> bool:
+    """Run operations in a transaction of their own, and tell whether the server took them all."""
+    async with await open_connection(url, schemas=("s",)) as connection:
+        try:
+            for index, operation in enumerate(operations):
+                await run_operation(connection, operation, index)
+            await connection.commit()
+        except (OperationRefused, psycopg.IntegrityError):
+            return False
+    return True
 
 
 @given(data=st.data())
 @settings(max_examples=settings().max_examples // 2, suppress_health_check=list(HealthCheck))
-def test_the_measured_rows_are_those_that_really_change(playground: str, data: st.DataObject) -> None:
+def test_what_was_measured_is_what_happens_and_what_was_proved_takes_it_back(
+    playground: str, data: st.DataObject
+) -> None:
     schema = data.draw(tables())
-    texts = data.draw(statements(schema))
-    with psycopg.connect(playground) as connection:
-        ddl = ";\n".join([TRIGGERS.rstrip().rstrip(";"), *(table.ddl for table in schema)])
-        note(ddl)
+    drawn = data.draw(statements(schema))
+    plan = Plan(operations=tuple(Operation(sql=text) for text, _ in drawn))
+    with psycopg.connect(playground, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS s CASCADE")
-        connection.execute(ddl.encode())
-        connection.commit()
+        for ddl in (TRIGGERS, *(table.ddl for table in schema)):
+            note(ddl)
+            connection.execute(ddl.encode())
         before = contents(connection, schema)
-        connection.commit()
-        plan = Plan(operations=tuple(Operation(sql=text) for text in texts))
-        effect = asyncio.run(measured(playground, plan))
+        rehearsal = asyncio.run(rehearsed(playground, plan, [named for _, named in drawn]))
         assert contents(connection, schema) == before
-        try:
-            for text in texts:
-                connection.execute(text.encode())
-            connection.commit()
-        except psycopg.Error:
-            assert effect is None
+        assert asyncio.run(executed(playground, plan.operations)) is (rehearsal is not None)
+        if rehearsal is None:
             return
-        assert effect is not None
-        assert replayed(before, effect) == contents(connection, schema)
+        after = contents(connection, schema)
+        assert replayed(before, rehearsal.effect) == after
+        if rehearsal.undo is not None and rehearsal.undo_proved:
+            assert asyncio.run(executed(playground, rehearsal.undo.operations))
+            assert without_audit(contents(connection, schema)) == without_audit(before)
