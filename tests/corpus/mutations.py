@@ -29,7 +29,7 @@ _PIECES = (
         "E'",
         "U&'",
     ),
-    *("\x00", "\x1a", "\ud800", "\u00a0", "\u2028", "\ufeff", "é" * 40, "(" * 60, "- " * 60, "x" * 70),
+    *("\x00", "\x1a", "\u00a0", "\u2028", "\ufeff", "é" * 40, "(" * 60, "- " * 60, "x" * 70),
     *(" COMMIT ", " DELETE FROM doctors ", " pg_sleep(9) ", " national_id ", " p.* ", " RETURNING * ", " LIMIT 1 "),
     *(" WHERE ", " FROM ", " AS ", " WITH ", " UNION ", " NOT ", " OR true ", " NULL ", " ON CONFLICT ", " LATERAL "),
 )

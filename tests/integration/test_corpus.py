@@ -1,7 +1,11 @@
 """The corpus: no plan gets a better verdict than it should, on any major version, and nothing harmless is stopped."""
 
+from typing import Any
+
 import pytest
 
+from standfast.errors import InvalidInput
+from standfast.plan import Operation, Plan
 from standfast.report import SafetyReport, Verdict
 from standfast.safety.check import check
 from tests.corpus import CONSTRAINTS, Entry, entries, parameters
@@ -34,6 +38,13 @@ async def test_no_plan_gets_a_better_verdict_than_it_should(clinic: Clinic, entr
 async def test_a_superuser_gets_no_better_verdict_either(clinic: Clinic, entry: Entry) -> None:
     report = await judged(clinic.owner, entry)
     assert report.verdict is Verdict.worst([report.verdict, entry.expect]), against(report)
+
+
+@pytest.mark.parametrize("operation", [{"sql": "SELECT '\ud800'"}, {"sql": "SELECT $1", "params": ["\ud800"]}])
+async def test_text_that_is_not_unicode_is_no_plan(database: str, operation: dict[str, Any]) -> None:
+    plan = Plan(operations=(Operation.model_validate(operation),))
+    with pytest.raises(InvalidInput, match="surrogate"):
+        await check(plan, url=database, target="clinic", schemas=("public",), constraints=None, ticket=None)
 
 
 def test_the_corpus_is_large_and_names_each_plan_once() -> None:

@@ -40,6 +40,10 @@ class Relation:
         """The tables that are read or written through this name."""
         return frozenset({self.root, *self.ancestors, *self.behind})
 
+    def holds(self, table: str, column: str) -> bool:
+        """Tell whether the column of the table can be read through this name."""
+        return table in self.tables and (table not in self.behind or self.shows(table, column))
+
     def shows(self, table: str, column: str) -> bool:
         """Tell whether this is a view that uses the column of the table."""
         if table not in self.behind:
