@@ -15,8 +15,8 @@ _INTRODUCTION = """\
 # Benchmarks
 
 Made by `scripts/bench`, which runs everything (about half an hour; leave the machine alone meanwhile) and writes this
-page. `scripts/bench recovery`, `pipeline`, `latency` or `check` runs one; `--quick` tells whether it works, not how fast
-it is; `--json FILE` keeps the figures. Everything runs on real servers: Temporal, PostgreSQL, worker processes.
+page. `scripts/bench recovery`, `pipeline`, `latency` or `check` runs one; `--quick` tells whether it works, not how
+fast it is; `--json FILE` keeps the figures. Everything runs on real servers: Temporal, PostgreSQL, worker processes.
 """
 
 

@@ -2,11 +2,13 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from psycopg import sql
 
 from standfast.local.ports import free_port
@@ -14,6 +16,12 @@ from standfast.local.postgres import Postgres
 from standfast.local.supervisor import Event, Supervisor
 from standfast.local.temporal import TemporalServer
 from standfast.store.connections import open_connection
+from tests.older_postgres import MAJORS, NEWEST, OlderPostgres
+
+# `pytest --hypothesis-profile thorough` looks for longer.
+settings.register_profile("standard", settings.default, deadline=None)
+settings.register_profile("thorough", settings.default, deadline=None, max_examples=3000)
+settings.load_profile("standard")
 
 
 def _ignore(event: Event) -> None:
@@ -29,13 +37,40 @@ def home() -> Iterator[Path]:
         yield path
 
 
+@asynccontextmanager
+async def _running(server: Postgres, folder: Path) -> AsyncIterator[Postgres]:
+    await server.prepare()
+    async with Supervisor(folder / "logs", _ignore) as supervisor:
+        await supervisor.start(server.service())
+        yield server
+
+
+@asynccontextmanager
+async def _new_database(server: Postgres) -> AsyncIterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    await server.create_database(name)
+    yield server.url(name)
+    async with await open_connection(server.url()) as connection:
+        await connection.set_autocommit(True)
+        await connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def _postgres_server() -> AsyncIterator[Postgres]:
     with TemporaryDirectory(prefix="standfast-test-") as folder:
-        server = Postgres(Path(folder), port=free_port())
-        await server.prepare()
-        async with Supervisor(Path(folder) / "logs", _ignore) as supervisor:
-            await supervisor.start(server.service())
+        async with _running(Postgres(Path(folder), port=free_port()), Path(folder)) as server:
+            yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=MAJORS, ids="postgres{}".format)
+async def any_postgres(request: pytest.FixtureRequest, _postgres_server: Postgres) -> AsyncIterator[Postgres]:
+    """A real PostgreSQL of each major version in turn."""
+    if request.param == NEWEST:
+        yield _postgres_server
+        return
+    with TemporaryDirectory(prefix="standfast-test-") as folder:
+        older = OlderPostgres(Path(folder), port=free_port(), major=request.param)
+        async with _running(older, Path(folder)) as server:
             yield server
 
 
@@ -48,12 +83,15 @@ def postgres(_postgres_server: Postgres) -> str:
 @pytest_asyncio.fixture
 async def database(_postgres_server: Postgres) -> AsyncIterator[str]:
     """URL of a new empty database, as the superuser."""
-    name = f"test_{secrets.token_hex(6)}"
-    await _postgres_server.create_database(name)
-    yield _postgres_server.url(name)
-    async with await open_connection(_postgres_server.url()) as connection:
-        await connection.set_autocommit(True)
-        await connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    async with _new_database(_postgres_server) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def any_database(any_postgres: Postgres) -> AsyncIterator[str]:
+    """URL of a new empty database on each major version, as the superuser."""
+    async with _new_database(any_postgres) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -34,7 +34,7 @@ def canonical_json(value: Any) -> bytes:
     try:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as error:
-        raise InvalidInput(f"{error}; write such a number as a string") from error
+        raise InvalidInput(f"{error}; write a number beyond 2^53 as a string, and no half surrogate pairs") from error
 
 
 def digest(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A shop to plan for, and a provider that plans by script."""
+"""A shop to plan for, a clinic to attack, and a provider that plans by script."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -7,8 +7,10 @@ import pytest
 import pytest_asyncio
 
 from standfast.local.fake_provider import FakeProvider
+from standfast.local.postgres import Postgres
 from standfast.settings import Settings
 from tests.integration.bank import Bank
+from tests.integration.clinic import Clinic, opened
 from tests.integration.installation import prepare
 
 
@@ -17,6 +19,12 @@ async def shop(postgres: str, temporal_server: str) -> Settings:
     name = f"planner_{uuid4().hex[:8]}"
     settings, _ = await prepare(postgres, temporal_server, name, planner={"model": "openai:fake"})
     return settings
+
+
+@pytest.fixture(scope="session")
+def clinic(any_postgres: Postgres) -> Iterator[Clinic]:
+    with opened(any_postgres.url()) as clinic:
+        yield clinic
 
 
 @pytest.fixture

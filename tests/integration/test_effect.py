@@ -57,10 +57,10 @@ INSERT INTO shop.unique_late SELECT n, n FROM generate_series(1, 3) n;
 
 
 @pytest.fixture
-def shop(database: str) -> str:
-    with psycopg.connect(database) as connection:
+def shop(any_database: str) -> str:
+    with psycopg.connect(any_database) as connection:
         connection.execute(SCHEMA.encode())
-    return database
+    return any_database
 
 
 def plan(*statements: str | tuple[str, list[Any]]) -> Plan:

@@ -139,13 +139,17 @@ class Meter:
             if images.complete and (change := self._change_of(root, images)) is not None
         )
 
-    async def take_again(self) -> tuple[TableChange, ...] | None:
-        """Return the same as `changes`, after something else has run in the transaction; None if not all is seen."""
+    async def take_again(self, *, besides: frozenset[str]) -> tuple[TableChange, ...] | None:
+        """Return the same as `changes`, after something else has run in the transaction.
+
+        None if not all is seen, `besides` tables for which that doesn't matter.
+        """
         self._state = await _read_state(self._change)
         await self._camera.describe(self._written)
         for root in self._camera.roots:
             self._images[root] = await self._camera.take(root, self._written)
-        return self.changes if all(images.complete for images in self._images.values()) else None
+        seen = all(images.complete for root, images in self._images.items() if root not in besides)
+        return self.changes if seen else None
 
     async def references(self, tables: Sequence[str]) -> frozenset[tuple[str, str]]:
         """Return which of `tables` refer to which by foreign keys, as (parent, child)."""

@@ -22,6 +22,7 @@ from postgast.pg_query_pb2 import (
     MergeMatchKind,
     ObjectType,
     SQLValueFunctionOp,
+    SubLinkType,
 )
 
 MAX_STATEMENT_BYTES = 64 * 1024  # the parser's time grows with the square of nested comments
@@ -172,6 +173,8 @@ class Statement:
     returned: set[tuple[str, ...]] = field(default_factory=set)
     """The same, in RETURNING of a write."""
     functions: set[Name] = field(default_factory=set)
+    types: set[Name] = field(default_factory=set)
+    """Types that are named, but those of the grammar itself, such as `integer`."""
     operators: set[Name] = field(default_factory=set)
     literals: list[Literal] = field(default_factory=list)
     parameters: set[int] = field(default_factory=set)
@@ -181,9 +184,16 @@ class Statement:
     """Names given to anything but one relation: joins, queries, functions."""
     locks_rows: bool = False
     limited: bool = False
-    """A LIMIT or OFFSET without a unique order may choose other rows each time."""
+    """A LIMIT, an OFFSET, DISTINCT ON or a rank without a unique order may choose other rows each time."""
     clocked: bool = False
     """The clock is read anywhere but in a value that is written."""
+
+    @property
+    def fields(self) -> frozenset[Name]:
+        """What stands after a dot, where PostgreSQL takes `x.name` for `name(x)` if x has no such column."""
+        references = self.columns | self.returned
+        names = {name for parts in references for name in (parts[1:] if parts[0] == "?" else parts[1:][-1:])}
+        return frozenset(Name(None, name) for name in names - {"*", "?"})
 
 
 def parse_statement(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES) -> Statement:
@@ -286,7 +296,18 @@ def _qualified(parts: tuple[str, ...]) -> Name:
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "IndexStmt", "AlterTableStmt"})
 _QUIET = frozenset({"limit_count", "limit_offset", "typmods", "array_bounds"})
 _OPERATORS = frozenset({"oper_name", "use_op"})
-_EQUALS = frozenset({("=",), ("pg_catalog", "=")})
+_PINS = frozenset({("=",), ("pg_catalog", "=")})
+_EQUALS = Name(None, "=")  # what USING, IN and CASE compare with, without saying so
+_BETWEEN = frozenset(Name(None, operator) for operator in ("<", "<=", ">", ">="))
+_BETWEEN_KINDS = frozenset(
+    {
+        A_Expr_Kind.AEXPR_BETWEEN,
+        A_Expr_Kind.AEXPR_NOT_BETWEEN,
+        A_Expr_Kind.AEXPR_BETWEEN_SYM,
+        A_Expr_Kind.AEXPR_NOT_BETWEEN_SYM,
+    }
+)
+_RANKS = frozenset({"first_value", "lag", "last_value", "lead", "nth_value", "ntile", "row_number"})
 _SETTERS = frozenset({"UpdateStmt", "OnConflictClause", "MergeWhenClause"})
 _CLOCKS = frozenset({"age", "clock_timestamp", "now", "statement_timestamp", "timeofday", "transaction_timestamp"})
 _CLOCK_WORD = re.compile(r"[\W\d]*(?:now|today|tomorrow|yesterday)\b[\W\d]*[a-z/_]*", re.IGNORECASE)
@@ -353,7 +374,7 @@ class _Reader:
         if reader is not None:
             reader(node, place)
         for role, child in _children(node):
-            if role in _OPERATORS:
+            if role in _OPERATORS or role == "locked_rels":  # which repeats names that stand in FROM
                 continue
             if name == "RangeVar" and role == "alias":
                 self._rename_columns(child)
@@ -366,6 +387,8 @@ class _Reader:
         self._statement.columns |= {(name,) for name in _strings(node.using_clause)}
         if node.is_natural:
             self._statement.columns.add(("*",))
+        if node.is_natural or node.using_clause:
+            self._statement.operators.add(_EQUALS)
 
     def _read_indexstmt(self, node: Any, _place: _Place) -> None:
         self._write(node, Write(self._table(node.relation), self._statement.kind, frozenset()))
@@ -374,7 +397,8 @@ class _Reader:
         self._write(node, Write(self._table(node.relation), self._statement.kind, frozenset()))
 
     def _read_selectstmt(self, node: Any, _place: _Place) -> None:
-        self._statement.limited |= node.HasField("limit_count") or node.HasField("limit_offset")
+        one_of_each = any(item.WhichOneof("node") for item in node.distinct_clause)  # a plain DISTINCT has an empty one
+        self._statement.limited |= node.HasField("limit_count") or node.HasField("limit_offset") or one_of_each
 
     def _read_rangevar(self, node: Any, _place: _Place) -> None:
         self._statement.reads.add(self._name(node))
@@ -468,13 +492,33 @@ class _Reader:
         name = _qualified(_strings(node.funcname))
         self._statement.functions.add(name)
         self._statement.clocked |= name.name in _CLOCKS and not place.sets
+        self._statement.limited |= name.name in _RANKS and node.HasField("over")
+
+    def _read_typename(self, node: Any, _place: _Place) -> None:
+        name = _qualified(_strings(node.names))
+        if name.schema != "pg_catalog":
+            self._statement.types.add(name)
+
+    def _read_indexelem(self, node: Any, _place: _Place) -> None:
+        if node.name:
+            self._statement.columns.add((node.name,))
 
     def _read_sqlvaluefunction(self, node: Any, place: _Place) -> None:
         self._statement.clocked |= node.op not in _USERS and not place.sets
 
     def _read_a_expr(self, node: Any, _place: _Place) -> None:
-        if node.kind in (A_Expr_Kind.AEXPR_OP, A_Expr_Kind.AEXPR_OP_ANY, A_Expr_Kind.AEXPR_OP_ALL):
+        if node.kind in _BETWEEN_KINDS:
+            self._statement.operators |= _BETWEEN
+        else:
             self._operator(node.name)
+
+    def _read_caseexpr(self, node: Any, _place: _Place) -> None:
+        if node.HasField("arg"):
+            self._statement.operators.add(_EQUALS)
+
+    def _read_sublink(self, node: Any, _place: _Place) -> None:
+        if node.sub_link_type == SubLinkType.ANY_SUBLINK and not node.oper_name:
+            self._statement.operators.add(_EQUALS)
 
     def _operator(self, parts: Any) -> None:
         if parts:
@@ -502,6 +546,8 @@ def _set_columns(targets: Any, relation: Any) -> tuple[frozenset[str], frozenset
     columns, rebuilt = set(), set()
     for target in map(_unwrap, targets):
         columns.add(target.name)
+        if target.indirection:  # a part of it
+            rebuilt.add(target.name)
         mentioned = (_strings(ref.fields) for ref in _nodes(target, "ColumnRef"))
         if any(parts[-1] == target.name and (len(parts) == 1 or parts[-2] in own) for parts in mentioned):
             rebuilt.add(target.name)
@@ -538,7 +584,7 @@ def _pinned(condition: Any, relation: Any) -> frozenset[str]:
     name = type(node).__name__
     if name == "BoolExpr" and node.boolop == BoolExprType.AND_EXPR:
         return frozenset().union(*(_pinned(argument, relation) for argument in node.args))
-    if name != "A_Expr" or node.kind != A_Expr_Kind.AEXPR_OP or _strings(node.name) not in _EQUALS:
+    if name != "A_Expr" or node.kind != A_Expr_Kind.AEXPR_OP or _strings(node.name) not in _PINS:
         return frozenset()
     # Under an alias the table's own name may mean another table, such as the same one in FROM.
     alias = relation.alias.aliasname

@@ -28,13 +28,21 @@ class Relation:
     """Name -> type."""
     keys: frozenset[str]
     """Columns of primary, unique and foreign keys."""
+    ancestors: frozenset[str] = frozenset()
+    """Tables that it inherits from, and that show its rows as theirs."""
     behind: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Tables behind a view, and the columns that it uses; None for all of them."""
+    runs: frozenset[str] = frozenset()
+    """Functions of the target's own that a view calls."""
 
     @property
     def tables(self) -> frozenset[str]:
         """The tables that are read or written through this name."""
-        return frozenset({self.root, *self.behind})
+        return frozenset({self.root, *self.ancestors, *self.behind})
+
+    def holds(self, table: str, column: str) -> bool:
+        """Tell whether the column of the table can be read through this name."""
+        return table in self.tables and (table not in self.behind or self.shows(table, column))
 
     def shows(self, table: str, column: str) -> bool:
         """Tell whether this is a view that uses the column of the table."""
@@ -51,6 +59,8 @@ class Function:
     schema: str
     volatility: str
     """`i` immutable, `s` stable, `v` volatile."""
+    takes_one: bool = True
+    """It can be called with one argument, as in `(argument).name`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +72,22 @@ class Resolution:
     functions: Mapping[Name, tuple[Function, ...]]
     own_operators: frozenset[Name]
     """Operators that may run a function of the target's own."""
+    types: Mapping[Name, frozenset[str]] = field(default_factory=dict)
+    """Types whose values are made or checked by functions of the target's own, and those functions."""
 
 
 async def resolve(connection: Connection, parsed: Iterable[Statement]) -> Resolution:
     """Look up every name in the catalogs, in the session that the statements will run in."""
     parsed = list(parsed)
     names = {name for s in parsed for name in (*s.reads, *(write.table for write in s.writes))}
-    functions = {name for s in parsed for name in s.functions}
+    functions = {name for s in parsed for name in (*s.functions, *s.fields)}
     operators = {name for s in parsed for name in s.operators}
+    types = {name for s in parsed for name in s.types}
     return Resolution(
         relations=await _relations(connection, sorted(names, key=str)),
         functions=await _functions(connection, sorted(functions, key=str)),
         own_operators=frozenset(map(_written, await _rows(connection, "operators", operators))),
+        types={_written(row): frozenset(row["runs"]) for row in await _rows(connection, "types", types)},
     )
 
 
@@ -91,7 +105,8 @@ def _written(row: DictRow) -> Name:
 
 async def _relations(connection: Connection, names: list[Name]) -> dict[Name, Relation]:
     rows = await _rows(connection, "relations", names)
-    behind = await _behind(connection, {row["oid"]: row["definition"] for row in rows if row["kind"] in _VIEWS})
+    views = {row["oid"]: row["definition"] for row in rows if row["kind"] in _VIEWS}
+    behind, runs = await _behind(connection, views), await _run_by(connection, views)
     return {
         _written(row): Relation(
             schema=row["schema"],
@@ -100,7 +115,9 @@ async def _relations(connection: Connection, names: list[Name]) -> dict[Name, Re
             kind=row["kind"],
             columns=row["columns"],
             keys=frozenset(row["keys"]),
+            ancestors=frozenset(row["ancestors"]),
             behind=behind.get(row["oid"], {}),
+            runs=runs.get(row["oid"], frozenset()),
         )
         for row in rows
     }
@@ -119,6 +136,13 @@ async def _behind(connection: Connection, views: Mapping[int, str]) -> dict[int,
     return {view: dict.fromkeys(tables) if view in opaque else tables for view, tables in found.items()}
 
 
+async def _run_by(connection: Connection, views: Mapping[int, str]) -> dict[int, frozenset[str]]:
+    if not views:
+        return {}
+    cursor = await connection.execute(_SQL["view_functions"], {"views": list(views)})
+    return {row["view"]: frozenset(row["runs"]) for row in await cursor.fetchall()}
+
+
 def _shows_rows(definition: str) -> bool:
     """Tell whether a view uses rows as a whole, where the catalog names no columns, or can't be understood."""
     try:
@@ -133,5 +157,6 @@ async def _functions(connection: Connection, names: list[Name]) -> dict[Name, tu
     found: dict[Name, tuple[Function, ...]] = {}
     for row in await _rows(connection, "functions", names):
         name = _written(row)
-        found[name] = (*found.get(name, ()), Function(schema=row["schema"], volatility=row["volatility"]))
+        function = Function(schema=row["schema"], volatility=row["volatility"], takes_one=row["takes_one"])
+        found[name] = (*found.get(name, ()), function)
     return found

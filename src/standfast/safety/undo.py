@@ -34,7 +34,7 @@ async def prove(
     """
     if not any(counts.total for operation in effect.operations for counts in operation.counts.values()):
         return Undo(), True
-    unmeasured = sorted({table for operation in effect.operations for table in operation.unmeasured})
+    unmeasured = sorted({table for operation in effect.operations for table in operation.unmeasured} - kept)
     if unmeasured:
         return Undo(remarks=(f"the rows of {', '.join(unmeasured)} could not be measured",)), False
     if locked := sorted({table for operation in effect.operations for table in operation.locked}):
@@ -77,7 +77,7 @@ async def _differing_after(
     try:
         for index, operation in enumerate((*operations, CHECK_NOW)):
             await run_operation(change, operation, index)
-        changes = await meter.take_again()
+        changes = await meter.take_again(besides=kept)
     except OperationRefused as refused:
         raise Irreversible(f"the server refuses to put rows back: {refused.message}") from None
     finally:

@@ -373,6 +373,11 @@ def test_a_value_that_builds_on_the_present_one_is_told_from_one_that_replaces_i
     assert (write.rebuilt == {"b"}) is builds
 
 
+def test_a_part_that_is_set_leaves_the_rest() -> None:
+    (write,) = parse_statement("UPDATE a SET b['x'] = '1', c.d = 2, e = 3 WHERE f = 1").writes
+    assert write.rebuilt == {"b", "c"}
+
+
 @pytest.mark.parametrize(
     ("text", "clocked"),
     [
@@ -471,9 +476,73 @@ def test_parameters_are_numbered_as_the_server_numbers_them() -> None:
     assert parse_statement("SELECT $1, $3 + $1").parameters == {1, 3}
 
 
+@pytest.mark.parametrize(
+    ("text", "operators"),
+    [
+        ("SELECT a === b", {"==="}),
+        ("SELECT a IN (1, 2)", {"="}),
+        ("SELECT a NOT IN (1, 2)", {"<>"}),
+        ("SELECT a IN (SELECT 1)", {"="}),
+        ("SELECT a IS DISTINCT FROM b", {"="}),
+        ("SELECT nullif(a, b)", {"="}),
+        ("SELECT CASE a WHEN 1 THEN 2 END", {"="}),
+        ("SELECT a LIKE 'x'", {"~~"}),
+        ("SELECT a NOT BETWEEN SYMMETRIC 1 AND 2", {"<", "<=", ">", ">="}),
+        ("SELECT 1 FROM a JOIN b USING (c)", {"="}),
+        ("SELECT 1 FROM a NATURAL JOIN b", {"="}),
+        ("SELECT 1 FROM a ORDER BY b USING ==<", {"==<"}),
+    ],
+)
+def test_an_operator_is_seen_even_if_words_stand_for_it(text: str, operators: set[str]) -> None:
+    assert {operator.name for operator in parse_statement(text).operators} == operators
+
+
+@pytest.mark.parametrize(
+    ("text", "types"),
+    [
+        ("SELECT a::b.c", {"b.c"}),
+        ("SELECT CAST(a AS b[])", {"b"}),
+        ("SELECT b 'x'", {"b"}),
+        ("SELECT 1 FROM f() AS g(a b)", {"b"}),
+        ("ALTER TABLE a ADD COLUMN c b", {"b"}),
+        ("SELECT 1::integer, NULL::timestamp", set()),
+    ],
+)
+def test_a_type_is_seen_wherever_values_of_it_are_made(text: str, types: set[str]) -> None:
+    assert {str(name) for name in parse_statement(text).types} == types
+
+
+@pytest.mark.parametrize(
+    ("text", "limited"),
+    [
+        ("DELETE FROM a WHERE b IN (SELECT DISTINCT c FROM d)", False),
+        ("DELETE FROM a WHERE b IN (SELECT DISTINCT ON (e) c FROM d)", True),
+        ("DELETE FROM a USING (SELECT b, row_number() OVER () FROM a) q WHERE a.b = q.b", True),
+        ("DELETE FROM a USING (SELECT b, sum(c) OVER () FROM a) q WHERE a.b = q.b", False),
+        ("DELETE FROM a WHERE b IN (SELECT b FROM a OFFSET 1)", True),
+    ],
+)
+def test_a_choice_among_equal_rows_is_seen(text: str, limited: bool) -> None:
+    assert parse_statement(text).limited is limited
+
+
+def test_a_column_of_an_index_or_a_conflict_is_a_reference() -> None:
+    for text in ("CREATE INDEX ON a (b)", "INSERT INTO a VALUES (1) ON CONFLICT (b) DO NOTHING"):
+        assert parse_statement(text).columns == {("b",)}
+
+
+def test_what_stands_after_a_dot_may_be_a_function() -> None:
+    fields = parse_statement("SELECT a.b, (c).d, (e).f[1].g, h FROM a WHERE s.t.i = 1").fields
+    assert {field.name for field in fields} == {"b", "d", "f", "g", "i"}
+
+
 @pytest.mark.parametrize("text", ["SELECT 1 FROM a FOR UPDATE", "SELECT 1 FROM (SELECT 1 FROM a FOR KEY SHARE) q"])
 def test_row_locks_are_seen(text: str) -> None:
     assert parse_statement(text).locks_rows
+
+
+def test_a_row_lock_names_no_other_relation() -> None:
+    assert parse_statement("SELECT 1 FROM a AS b FOR UPDATE OF b").reads == {Name(None, "a")}
 
 
 @given(st.text(max_size=80))

@@ -64,9 +64,12 @@ class Case:
 
     def _may_be_ignored(self, table: str, counts: RowCounts, effect: OperationEffect) -> bool:
         """Tell whether triggers alone may have written there, and have taken nothing away."""
-        by_cascade = any(change.table == table and change.via == "cascade" for change in effect.rows)
+        by_cascade = any(
+            change.table == table and change.via == "cascade" and change.before is not None for change in effect.rows
+        )
+        unseen = counts.updated and table in effect.unmeasured
         allowed = self.constraints.table(table).trigger_writes is not None
-        return allowed and not by_cascade and not counts.deleted
+        return allowed and not by_cascade and not unseen and not counts.deleted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,15 +18,14 @@ class SensitiveColumns(Rule):
     def before(self, case: Case) -> Iterator[Finding]:
         relations = self._named(case)
         for column in case.constraints.columns:
-            touching = [relation for relation in relations if column.table in relation.tables]
-            if not touching or column.column_class is None:
+            if column.column_class is None:
                 continue
-            if column.column_class is not ColumnClass.MONEY and self._read(case, column, touching):
+            touching = [relation for relation in relations if relation.holds(column.table, column.name)]
+            readable = bool(touching) and column.column_class is not ColumnClass.MONEY
+            if readable and self._read(case, column, touching):
                 secret = column.column_class is ColumnClass.SECRET
                 yield self._judge(Verdict.BLOCK if secret else Verdict.APPROVAL, column, "is read")
-            elif column.column_class is not ColumnClass.MONEY and self._means(
-                case, case.statement.returned, column, touching
-            ):
+            elif readable and self._means(case, case.statement.returned, column, touching):
                 yield self._judge(Verdict.APPROVAL, column, "is returned")
             if self._written(case, column):
                 yield self._judge(Verdict.APPROVAL, column, "is written")
@@ -66,7 +65,7 @@ class SensitiveColumns(Rule):
         for parts in references:
             meant = case.meant_by(parts[-2]) if len(parts) > 1 else None
             if meant is not None:
-                if parts[-1] in (column.name, "*") and any(column.table in relation.tables for relation in meant):
+                if parts[-1] in (column.name, "*") and any(relation in touching for relation in meant):
                     return True
             elif column.name in parts or parts[-1] == "*" or parts[-1] in rows:
                 return True

@@ -15,7 +15,10 @@ _OTHER_EACH_TIME = frozenset({"random", "random_normal"})
 # Declared stable or immutable, yet they run SQL given as text, or read other objects by name.
 _BLOCKED = re.compile(
     r"^(query_to_xml|cursor_to_xml|table_to_xml|schema_to_xml|database_to_xml|ts_stat|ts_rewrite|dblink|pg_read_|"
-    r"pg_ls_|pg_stat_|pg_current_logfile|lo_|pg_get_viewdef|pg_sleep|current_setting|pg_show_all|pg_hba)"
+    r"pg_ls_|pg_stat_|pg_current_logfile|lo_|pg_sleep|current_setting|pg_show_|pg_hba|"
+    # What the catalogs say is no more a plan's business by function than by name.
+    r"pg_get_|pg_describe_object|pg_identify_object|(obj|col|shobj)_description|pg_relation_file|pg_tablespace_|"
+    r"pg_sequence_|pg_prepared_|pg_cursor|pg_available_|pg_listening_|pg_options_to_table|inet_(client|server)_)"
 )
 
 
@@ -31,13 +34,32 @@ class Functions(Rule):
             message = f"operator {operator} runs a function of the target's own"
             yield self.finding(Verdict.APPROVAL, message, operator=str(operator))
         yield from self._fields(case)
+        yield from self._unnamed(case)
 
     def _fields(self, case: Case) -> Iterator[Finding]:
-        """Judge `(row).name`, which calls the function `name` where the row has no such column."""
-        columns = {column for relation in case.resolution.relations.values() for column in relation.columns}
-        for parts in sorted(case.statement.columns | case.statement.returned):
-            for name in sorted({*parts[1:]} - columns - {"*", "?"}) if parts[0] == "?" else ():
-                yield self.finding(Verdict.APPROVAL, f"(...).{name} may call a function", function=name)
+        """Judge `x.name`, which calls the function `name` where x is no relation with such a column."""
+        names: set[str] = set()
+        for parts in case.statement.columns | case.statement.returned:
+            if parts[0] == "?":
+                names.update(parts[1:])
+            elif len(parts) > 1 and not case.meant_by(parts[-2]):
+                names.add(parts[-1])
+        for name in sorted(names):
+            meanings = case.resolution.functions.get(Name(None, name), ())
+            if called := tuple(meaning for meaning in meanings if meaning.takes_one):
+                yield from self._judge(case, Name(None, name), called)
+
+    def _unnamed(self, case: Case) -> Iterator[Finding]:
+        """Judge what runs without being named: in views, and where values of a type are made."""
+        runs = {name: relation.runs for name, relation in case.resolution.relations.items()}
+        named = {*case.statement.reads, *(write.table for write in case.statement.writes)}
+        by_name = [(name, runs[name]) for name in named if name in runs]
+        by_name += [(name, case.resolution.types.get(name, frozenset())) for name in case.statement.types]
+        for name, functions in sorted(by_name, key=str):
+            for function in sorted(functions):
+                verdict = _given(case, function, f"{function.partition('.')[0]}.*") or Verdict.APPROVAL
+                if verdict is not Verdict.AUTO:
+                    yield self.finding(verdict, f"{name} runs function {function}", function=function)
 
     def _judge(self, case: Case, name: Name, meanings: tuple[Function, ...]) -> Iterator[Finding]:
         if not meanings:

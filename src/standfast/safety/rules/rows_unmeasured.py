@@ -20,7 +20,7 @@ class UnmeasuredRows(Rule):
                 f"locks {table} against everybody, as TRUNCATE and ALTER TABLE do: what becomes of it is not counted"
             )
             yield self.finding(Verdict.BLOCK, message, table=table)
-        for table in effect.unmeasured:
+        for table in sorted(case.counted(effect).keys() & set(effect.unmeasured)):
             message = (
                 f"rows of {table} are counted but not shown: it has no primary key, is too large, or may not be read"
             )
