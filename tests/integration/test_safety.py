@@ -13,7 +13,6 @@ from psycopg.conninfo import make_conninfo
 from standfast.domain import MASK
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.shop import load_shop
-from standfast.domain import MASK
 from standfast.plan import Operation, Plan
 from standfast.report import OperationReport, SafetyReport, Verdict
 from standfast.safety.check import check

@@ -49,7 +49,13 @@ def import_(invocation: Invocation, file: str, note: str) -> None:
 
     Refused if they name a table or column that the target doesn't have.
     """
-    from standfast.safety.constraints import append, check_against_schema, parse_constraints  # noqa: PLC0415
+    from standfast.safety.access import constrained  # noqa: PLC0415
+    from standfast.safety.constraints import (  # noqa: PLC0415
+        append,
+        check_against_schema,
+        parse_constraints,
+        read_latest,
+    )
     from standfast.store.connections import Databases, Role  # noqa: PLC0415
 
     text, source = read_text(file)
@@ -57,18 +63,25 @@ def import_(invocation: Invocation, file: str, note: str) -> None:
     settings = invocation.settings()
     settings.target(parsed.target)
 
-    async def work() -> int:
+    async def work() -> tuple[int, bool]:
+        schemas = settings.target(parsed.target).schemas
         async with Databases(settings, application="standfast constraints") as databases:
+            async with databases.control() as connection:
+                before = await read_latest(connection, parsed.target, schemas)
             async with databases.target(parsed.target, Role.READER) as connection:
                 await check_against_schema(connection, parsed, source=source)
+                was, becomes = [await constrained(c)(connection, schemas) for c in (before, parsed)]
             async with databases.control() as connection:
-                return await append(connection, parsed, created_by=getpass.getuser(), note=note)
+                version = await append(connection, parsed, created_by=getpass.getuser(), note=note)
+        return version, was != becomes
 
-    version = run(work())
+    version, moves_rights = run(work())
     if invocation.output.as_json:
-        invocation.output.document({"target": parsed.target, "version": version})
-    else:
-        invocation.output.line(f"{parsed.target}: version {version} holds from now on")
+        invocation.output.document({"target": parsed.target, "version": version, "moves_rights": moves_rights})
+        return
+    invocation.output.line(f"{parsed.target}: version {version} holds from now on")
+    if moves_rights:
+        invocation.output.line("  the rights of its roles follow with the next `standfast migrate`", "yellow")
 
 
 @constraints.command()
