@@ -11,7 +11,7 @@ from standfast.report import SafetyReport
 from standfast.safety.access import constrained
 from standfast.safety.check import check
 from standfast.safety.constraints import Constraints, parse_constraints
-from standfast.safety.effect import apply, twin
+from standfast.safety.measurement import Meter, apply, twin
 from standfast.store.connections import PINNED, Role, open_connection
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
@@ -223,7 +223,7 @@ async def effect_of(owner: str, role: Role, *statements: str) -> list[Any]:
         await open_connection(as_role(owner, role), schemas=("shop",)) as observer,
     ):
         async with twin(change, observer):
-            effect = await apply(plan, change, observer, row_limit=100)
+            effect = await apply(plan, await Meter.started(change, observer), row_limit=100)
         await change.rollback()
     assert [operation.unmeasured for operation in effect.operations] == [()] * len(statements)
     return [(row.table, row.before, row.after) for operation in effect.operations for row in operation.rows]

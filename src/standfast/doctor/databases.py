@@ -32,7 +32,7 @@ def _ours(table: str, privileges: Sequence[Privilege]) -> list[Right]:
 
 _LEDGER = (
     *_ours("migration", _READ),
-    *(right for table in ("ledger", "ledger_count", "ledger_row") for right in _ours(table, _APPEND)),
+    *(right for table in ("ledger", "ledger_count", "ledger_row", "ledger_undo") for right in _ours(table, _APPEND)),
     *_ours("fence", _MOVE),
 )
 _CONTROL = (
@@ -40,6 +40,7 @@ _CONTROL = (
     *_ours("model_call", _READ),
     *(right for table in ("constraints", "audit") for right in _ours(table, _APPEND)),
     *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
+    *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
 )
 _JOURNAL = (
     *_ours("migration", _READ),
