@@ -240,10 +240,10 @@ async def test_roles_that_fit_the_constraints_are_well(settings: Settings) -> No
             "may create roles",
         ),
         (
-            "ALTER TABLE shop.orders OWNER TO standfast_shop_writer",
-            "ALTER TABLE shop.orders OWNER TO CURRENT_USER",
+            "CREATE TABLE shop.mine (); ALTER TABLE shop.mine OWNER TO standfast_shop_writer",
+            "DROP TABLE shop.mine",
             "writer role",
-            "owns relation shop.orders",
+            "owns relation shop.mine",
         ),
         (
             "GRANT CREATE ON SCHEMA shop TO standfast_shop_writer",

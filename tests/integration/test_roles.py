@@ -1,5 +1,7 @@
 """The roles that `standfast migrate` makes: what the constraints don't leave open is out of every statement's reach."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -51,7 +53,7 @@ version: 1
 target: vault
 schemas: [shop]
 tables_default: auto
-statements: {auto: [select, insert, update, delete]}
+statements: {auto: [select, insert, update, delete], approval: []}
 tables:
   - {name: shop.prices, writes: block}
   - {name: shop.staff, protected: true}
@@ -81,6 +83,19 @@ async def vault(database: str) -> str:
     return database
 
 
+@pytest.fixture(scope="module")
+def kept(postgres: str) -> Iterator[str]:
+    """URL of one for tests that change nothing, as its owner."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE test_roles")
+    url = make_conninfo(postgres, dbname="test_roles")
+    execute(url, SCHEMA)
+    asyncio.run(migrate(url))
+    yield url
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP DATABASE test_roles WITH (FORCE)")
+
+
 def execute(url: str, statement: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(statement.encode())
@@ -91,8 +106,9 @@ def as_role(owner: str, role: Role) -> str:
 
 
 def refusal(owner: str, role: Role, statement: str) -> str | None:
-    """Return why the server refuses a statement, None if it doesn't. Nothing is kept."""
+    """Return for want of which right the server refuses a statement, None if it doesn't. Nothing is kept."""
     with psycopg.connect(as_role(owner, role)) as connection:
+        connection.execute("SET TRANSACTION READ WRITE")
         try:
             connection.execute(statement.encode())
         except psycopg.errors.InsufficientPrivilege as error:
@@ -140,14 +156,14 @@ async def judged(owner: str, *statements: str, text: str = CONSTRAINTS) -> Safet
         ("DELETE FROM standfast.ledger", "standfast|ledger"),
     ],
 )
-async def test_what_no_role_may_do(vault: str, role: Role, statement: str, relation: str) -> None:
-    message = refusal(vault, role, statement)
+def test_what_no_role_may_do(kept: str, role: Role, statement: str, relation: str) -> None:
+    message = refusal(kept, role, statement)
     assert message is not None
     assert any(name in message for name in relation.split("|"))
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_what_is_not_withheld_can_be_read(vault: str, role: Role) -> None:
+def test_what_is_not_withheld_can_be_read(kept: str, role: Role) -> None:
     for statement in (
         "SELECT id, name, email FROM shop.customers",
         "SELECT customer_id, at FROM shop.events",
@@ -155,11 +171,11 @@ async def test_what_is_not_withheld_can_be_read(vault: str, role: Role) -> None:
         "SELECT * FROM shop.prices, shop.cheap",
         "SELECT count(*) FROM shop.customers",
     ):
-        assert refusal(vault, role, statement) is None, statement
+        assert refusal(kept, role, statement) is None, statement
 
 
 @pytest.mark.parametrize("role", [REHEARSER, WRITER])
-async def test_plans_may_write_what_the_constraints_leave_open(vault: str, role: Role) -> None:
+def test_plans_may_write_what_the_constraints_leave_open(kept: str, role: Role) -> None:
     for statement in (
         "INSERT INTO shop.customers (name, tax_id) VALUES ('Cleo', 'T-3')",
         "UPDATE shop.customers SET name = 'Eva', tax_id = 'T-4' WHERE id = 2",
@@ -168,7 +184,7 @@ async def test_plans_may_write_what_the_constraints_leave_open(vault: str, role:
         "UPDATE shop.events SET at = '2026-06-01' WHERE customer_id = 1",
         "UPDATE shop.names SET name = 'Eva' WHERE id = 1",
     ):
-        assert refusal(vault, role, statement) is None, statement
+        assert refusal(kept, role, statement) is None, statement
 
 
 @pytest.mark.parametrize("role", Role)
@@ -180,18 +196,19 @@ async def test_plans_may_write_what_the_constraints_leave_open(vault: str, role:
         "INSERT INTO shop.staff (name) VALUES ('Eva')",
         "INSERT INTO shop.people (name) VALUES ('Eva')",
         "INSERT INTO shop.audit (what) VALUES ('nothing happened')",
-        "UPDATE shop.numbers SET id = 3 WHERE id = 1",
+        "UPDATE shop.numbers SET tax_id = NULL",
     ],
 )
-async def test_nobody_writes_what_the_constraints_close(vault: str, role: Role, statement: str) -> None:
-    assert refusal(vault, role, statement) is not None
+def test_nobody_writes_what_the_constraints_close(kept: str, role: Role, statement: str) -> None:
+    assert refusal(kept, role, statement) is not None
 
 
-async def test_the_reader_writes_nothing(vault: str) -> None:
-    for statement in ("INSERT INTO shop.notes (customer_id) VALUES (1)", "SELECT nextval('shop.notes_id_seq')"):
-        with psycopg.connect(as_role(vault, READER)) as connection, pytest.raises(psycopg.Error, match="read-only"):
-            connection.execute(statement.encode())
-        assert refusal(vault, READER, f"SET TRANSACTION READ WRITE; {statement}") is not None
+def test_the_reader_writes_nothing(kept: str) -> None:
+    insert = "INSERT INTO shop.notes (customer_id) VALUES (1)"
+    assert refusal(kept, READER, insert) == "permission denied for table notes"
+    assert refusal(kept, READER, "SELECT nextval('shop.notes_id_seq')") is not None
+    with psycopg.connect(as_role(kept, READER)) as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        connection.execute(insert.encode())
 
 
 async def test_a_kind_of_statement_that_is_not_allowed_has_no_right(vault: str) -> None:
@@ -204,12 +221,12 @@ async def test_a_kind_of_statement_that_is_not_allowed_has_no_right(vault: str) 
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_every_session_begins_with_the_pinned_settings(vault: str, role: Role) -> None:
+def test_every_session_begins_with_the_pinned_settings(kept: str, role: Role) -> None:
     wanted = {
         name: value for name, value in PINNED.items() if name != "tcp_user_timeout"
     }  # 0 on a socket of this machine
     wanted |= {"search_path": "shop, pg_temp", "default_transaction_read_only": "on" if role is READER else "off"}
-    with psycopg.connect(as_role(vault, role)) as connection:
+    with psycopg.connect(as_role(kept, role)) as connection:
         rows = connection.execute(
             "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", (list(wanted),)
         ).fetchall()
@@ -230,9 +247,9 @@ async def effect_of(owner: str, role: Role, *statements: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("role", [REHEARSER, WRITER])
-async def test_images_hold_what_no_statement_may_read(vault: str, role: Role) -> None:
+async def test_images_hold_what_no_statement_may_read(kept: str, role: Role) -> None:
     rows = await effect_of(
-        vault,
+        kept,
         role,
         "UPDATE customers SET tax_id = 'T-9' WHERE id = 2",
         "DELETE FROM customers WHERE id = 1",
@@ -243,8 +260,8 @@ async def test_images_hold_what_no_statement_may_read(vault: str, role: Role) ->
     assert [before for table, before, _ in rows if table == "shop.notes"] == [{"id": 1, "customer_id": 1}]
 
 
-async def test_looking_at_rows_leaves_no_right_behind(vault: str) -> None:
-    report = await judged(vault, "UPDATE customers SET name = 'Eva' WHERE id = 1", "SELECT name FROM staff")
+async def test_looking_at_rows_leaves_no_right_behind(kept: str) -> None:
+    report = await judged(kept, "UPDATE customers SET name = 'Eva' WHERE id = 1", "SELECT name FROM staff")
     assert report.operations[1].verdict == "block"
     (finding,) = report.operations[1].findings
     assert (finding.rule, finding.message) == (
@@ -253,9 +270,9 @@ async def test_looking_at_rows_leaves_no_right_behind(vault: str) -> None:
     )
 
 
-async def test_a_new_value_of_a_secret_column_moves_the_fingerprint(vault: str) -> None:
-    first = await judged(vault, "UPDATE customers SET tax_id = 'T-8' WHERE id = 1")
-    second = await judged(vault, "UPDATE customers SET tax_id = 'T-9' WHERE id = 1")
+async def test_a_new_value_of_a_secret_column_moves_the_fingerprint(kept: str) -> None:
+    first = await judged(kept, "UPDATE customers SET tax_id = 'T-8' WHERE id = 1")
+    second = await judged(kept, "UPDATE customers SET tax_id = 'T-9' WHERE id = 1")
     assert [(f.rule, f.verdict) for f in first.all_findings] == [("column.sensitive", "approval")]
     assert first.fingerprint != second.fingerprint
 
@@ -263,14 +280,15 @@ async def test_a_new_value_of_a_secret_column_moves_the_fingerprint(vault: str) 
 @pytest.mark.parametrize(
     "verb", ["set_config('role', 'standfast_vault_observer', true)", "query_to_xml('TABLE staff', true, true, '')"]
 )
-async def test_no_statement_becomes_the_observer(vault: str, verb: str) -> None:
-    assert (await judged(vault, f"SELECT {verb}")).verdict == "block"
-    assert (await judged(vault, "SET ROLE standfast_vault_observer")).verdict == "block"
+async def test_no_statement_becomes_the_observer(kept: str, verb: str) -> None:
+    assert (await judged(kept, f"SELECT {verb}")).verdict == "block"
+    assert (await judged(kept, "SET ROLE standfast_vault_observer")).verdict == "block"
 
 
-async def test_nobody_logs_in_as_the_observer(vault: str) -> None:
-    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
-        psycopg.connect(make_conninfo(vault, user="standfast_vault_observer", password=PASSWORD))
+def test_nobody_logs_in_as_the_observer(kept: str) -> None:
+    with psycopg.connect(kept) as connection:
+        found = connection.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'standfast_vault_observer'")
+        assert found.fetchall() == [(False,)]
 
 
 async def test_triggers_with_the_rights_of_their_caller_may_add_to_what_they_are_allowed_to(vault: str) -> None:

@@ -105,7 +105,8 @@ async def test_where_no_rule_helps_the_role_does(vault: str) -> None:
     for kind in ("secret column", "row as JSON", "INSERT", "server file", "program on the server", "our ledger"):
         assert layers[kind] == PRIVILEGE, kind
     assert layers["second statement"] == PARSER
-    assert {attempt.kind for attempt in attempts if attempt.stopped_by is None} <= NO_MATTER_OF_RIGHTS
+    open_ = {attempt.kind for attempt in attempts if attempt.stopped_by is None}
+    assert open_ <= NO_MATTER_OF_RIGHTS | {"statistics"}  # which hide the values of columns that a role may not read
 
 
 async def test_nothing_is_changed_and_nothing_is_left_behind(vault: str) -> None:

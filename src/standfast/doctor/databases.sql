@@ -35,7 +35,7 @@ JOIN pg_roles r ON r.oid = o.owner AND r.rolname = current_user AND NOT r.rolsup
 UNION ALL
 SELECT format('may set the sequence %%I.%%I', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'S' AND n.nspname !~ '^pg_' AND has_sequence_privilege(c.oid, 'UPDATE')
+WHERE n.nspname !~ '^pg_' AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'UPDATE') END
 
 -- observer --
 -- Whether the present role may become its observer.

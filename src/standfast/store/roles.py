@@ -183,16 +183,16 @@ async def _start_from_nothing(connection: Connection, roles: list[str]) -> None:
 
 
 async def _grant(connection: Connection, role: sql.Identifier, granted: Sequence[Right]) -> None:
-    whole: dict[sql.Identifier, list[Privilege]] = {}
+    whole: dict[tuple[str, str], list[Privilege]] = {}
     for right in granted:
-        relation = sql.Identifier(right.schema, right.name)
         if right.columns:
+            relation = sql.Identifier(right.schema, right.name)
             await _run(connection, "grant_columns", columns=_names(right.columns), relation=relation, role=role)
         else:
-            whole.setdefault(relation, []).append(right.privilege)
-    for relation, privileges in whole.items():
+            whole.setdefault((right.schema, right.name), []).append(right.privilege)
+    for name, privileges in whole.items():
         listed = sql.SQL(", ").join(sql.SQL(privilege.value) for privilege in privileges)
-        await _run(connection, "grant", privileges=listed, relation=relation, role=role)
+        await _run(connection, "grant", privileges=listed, relation=sql.Identifier(*name), role=role)
 
 
 async def _sequences(
