@@ -76,7 +76,7 @@ async def inspect_control(control: Control) -> list[Check]:
 async def _inspect(setting: str, secret: SecretStr, inspection: _Inspection, *, writes: bool) -> list[Check]:
     url = secret.get_secret_value()
     try:
-        connection = await open_connection(url, application="standfast doctor")
+        connection = await open_connection(url, schemas=("pg_catalog",), application="standfast doctor")
     except StandfastError as error:
         return [Check(name=f"{setting} connection", ok=False, message=str(error))]
     async with connection:

@@ -152,7 +152,7 @@ async def _migrate(
     passwords: Mapping[str, str | None],
     grant: Callable[[Connection], Awaitable[None]],
 ) -> Migrated:
-    connection = await open_connection(owner_url, application="standfast migrate")
+    connection = await open_connection(owner_url, schemas=("pg_catalog",), application="standfast migrate")
     try:
         async with connection, connection.transaction():
             await connection.execute(_SQL["lock"])
