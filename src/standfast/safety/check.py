@@ -71,8 +71,7 @@ async def _twins(url: str, constraints: Constraints) -> AsyncIterator[tuple[Conn
             await check_against_schema(change, constraints, source="constraints")
             yield change, observer
         except psycopg.OperationalError as error:
-            reason = str(error).strip().partition("
-")[0]
+            reason = str(error).strip().partition("\n")[0]
             raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error
 
 
