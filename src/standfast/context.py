@@ -50,5 +50,7 @@ class Context(Record):
     retrieved_at: datetime
     tables: tuple[Table, ...] = ()
     facts: tuple[Rows, ...] = ()
+    masked: tuple[str, ...] = ()
+    """Columns, `schema.table.column`, whose values are not shown to the planner, here or by its tools."""
     feedback: tuple[str, ...] = ()
     """Why the plan before was sent back: findings, or a person's comment. Empty for the first plan."""

@@ -25,8 +25,13 @@ from standfast.local.ports import free_port
 from standfast.local.postgres import Postgres
 from standfast.local.supervisor import Event, Supervisor
 from standfast.local.temporal import TemporalServer
+from standfast.safety.access import constrained
+from standfast.safety.constraints import Constraints, default_constraints, parse_constraints
+from standfast.safety.versions import append
 from standfast.settings import Control, Settings, Target, Temporal
 from standfast.steps import Pool
+from standfast.store.connections import Role, open_connection
+from standfast.store.migrate import migrate_target
 from tests.integration.installation import database_name, prepare, serving
 from tests.integration.pooler import pooled
 from tests.processes import eventually
@@ -159,6 +164,160 @@ async def test_the_journal_s_role_is_checked_column_by_column(settings: Settings
     with changed(url, f"{grant.format('answer')} standfast_journal", f"{revoke.format('answer')} standfast_journal"):
         message = (await wrong(settings))[f"{JOURNAL} rights"]
         assert message == "may do more than it needs: UPDATE on standfast.model_call (answer); revoke it"
+
+
+# --- roles of a target: what `migrate` made of the constraints, and what has become of it since ---
+
+GUARDED = parse_constraints(
+    """
+    version: 1
+    target: shop
+    schemas: [shop]
+    statements: {auto: [select, insert, update], approval: [delete]}
+    tables: [{name: shop.refunds, protected: true}]
+    columns: [{table: shop.orders, name: total, class: secret}]
+    """,
+    source="test",
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded(prepared: tuple[Settings, str]) -> AsyncIterator[None]:
+    """Roles that fit these constraints, for as long as the tests of them take."""
+    _, owner = prepared
+    await migrate_target(owner, "shop", ("shop",), accesses=constrained(GUARDED))
+    yield
+    await migrate_target(owner, "shop", ("shop",))
+
+
+async def wrong_roles(settings: Settings, constraints: Constraints = GUARDED) -> dict[str, str]:
+    """Return what the doctor has against the roles of the target."""
+    checks = await inspect_target("shop", settings.target("shop"), constraints)
+    return {check.name.removeprefix("targets.shop."): check.message for check in checks if not check.ok}
+
+
+@pytest.mark.usefixtures("guarded")
+async def test_roles_that_fit_the_constraints_are_well(settings: Settings) -> None:
+    assert await wrong_roles(settings) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "found", "message"),
+    [
+        (
+            "GRANT SELECT (total) ON shop.orders TO standfast_shop_reader",
+            "REVOKE SELECT (total) ON shop.orders FROM standfast_shop_reader",
+            "reader rights",
+            "may do more than it needs: SELECT on shop.orders (total); `standfast migrate` takes away",
+        ),
+        (
+            "GRANT INSERT ON shop.refunds TO standfast_shop_rehearser",
+            "REVOKE INSERT ON shop.refunds FROM standfast_shop_rehearser",
+            "rehearser rights",
+            "INSERT on shop.refunds",
+        ),
+        (
+            "GRANT TRUNCATE ON shop.orders TO standfast_shop_writer",
+            "REVOKE TRUNCATE ON shop.orders FROM standfast_shop_writer",
+            "writer rights",
+            "TRUNCATE on shop.orders",
+        ),
+        (
+            "GRANT UPDATE ON SEQUENCE shop.refunds_id_seq TO standfast_shop_writer",
+            "REVOKE UPDATE ON SEQUENCE shop.refunds_id_seq FROM standfast_shop_writer",
+            "writer role",
+            "may set the sequence shop.refunds_id_seq",
+        ),
+        (
+            "ALTER ROLE standfast_shop_reader BYPASSRLS",
+            "ALTER ROLE standfast_shop_reader NOBYPASSRLS",
+            "reader role",
+            "bypasses row security",
+        ),
+        (
+            "ALTER ROLE standfast_shop_writer CREATEROLE",
+            "ALTER ROLE standfast_shop_writer NOCREATEROLE",
+            "writer role",
+            "may create roles",
+        ),
+        (
+            "CREATE TABLE shop.mine (); ALTER TABLE shop.mine OWNER TO standfast_shop_writer",
+            "DROP TABLE shop.mine",
+            "writer role",
+            "owns relation shop.mine",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA shop TO standfast_shop_writer",
+            "REVOKE CREATE ON SCHEMA shop FROM standfast_shop_writer",
+            "writer role",
+            "may create objects in schema shop",
+        ),
+        (
+            "GRANT pg_read_all_data TO standfast_shop_reader",
+            "REVOKE pg_read_all_data FROM standfast_shop_reader",
+            "reader role",
+            "is a member of pg_read_all_data",
+        ),
+        (
+            "REVOKE standfast_shop_observer FROM standfast_shop_writer",
+            "GRANT standfast_shop_observer TO standfast_shop_writer",
+            "writer rights",
+            "lacks membership in standfast_shop_observer; run `standfast migrate`",
+        ),
+        (
+            "GRANT SELECT ON shop.refunds TO standfast_shop_observer",
+            "REVOKE SELECT ON shop.refunds FROM standfast_shop_observer",
+            "writer rights",
+            "SELECT on shop.refunds as standfast_shop_observer",
+        ),
+        (
+            "REVOKE SELECT (status) ON shop.orders FROM standfast_shop_reader",
+            "GRANT SELECT (status) ON shop.orders TO standfast_shop_reader",
+            "reader rights",
+            "lacks SELECT on shop.orders (status); run `standfast migrate`",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("guarded")
+async def test_rights_of_roles_that_are_not_as_they_were_made(
+    prepared: tuple[Settings, str], change: str, back: str, found: str, message: str
+) -> None:
+    settings, owner = prepared
+    with changed(owner, change, back):
+        assert message in (await wrong_roles(settings))[found]
+
+
+@pytest.mark.usefixtures("guarded")
+async def test_rights_that_are_older_than_the_constraints_are_named(settings: Settings) -> None:
+    closed = parse_constraints(
+        "version: 1\ntarget: shop\nschemas: [shop]\ntables: [{name: shop.orders, writes: block}]", source="test"
+    )
+    found = await wrong_roles(settings, closed)
+    assert set(found) == {"reader rights", "rehearser rights", "writer rights"}
+    assert "DELETE on shop.orders, INSERT on shop.orders, UPDATE on shop.orders" in found["writer rights"]
+    assert found["reader rights"].startswith("lacks ")
+    assert found["reader rights"].endswith("; run `standfast migrate`")
+
+
+@pytest.mark.usefixtures("guarded")
+async def test_settings_that_are_not_pinned_any_more(settings: Settings, owner: str) -> None:
+    role = f"ALTER ROLE standfast_shop_writer IN DATABASE {database_name(owner)}"
+    with changed(owner, f"{role} SET statement_timeout = 0", f"{role} SET statement_timeout = '15s'"):
+        found = await wrong_roles(settings)
+    assert found == {"writer settings": "sessions begin with statement_timeout = 0, not 15s; run `standfast migrate`"}
+
+
+@pytest.mark.usefixtures("guarded")
+async def test_the_constraints_are_those_of_the_control_database(settings: Settings) -> None:
+    assert settings.control.url is not None
+    async with await open_connection(settings.control.url.get_secret_value()) as connection:
+        await append(connection, GUARDED, created_by="test")
+    checks = {check.name: check for check in await examine(settings)}
+    assert [checks[f"targets.shop.{role} rights"].ok for role in Role] == [True] * 3
+    async with await open_connection(settings.control.url.get_secret_value()) as connection:
+        await append(connection, default_constraints("shop", ("shop",)), created_by="test")
+    checks = {check.name: check for check in await examine(settings)}
+    assert [checks[f"targets.shop.{role} rights"].ok for role in Role] == [False] * 3
 
 
 async def test_a_journal_alone_is_enough_for_a_worker_of_the_llm_pool(settings: Settings) -> None:

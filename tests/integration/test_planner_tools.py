@@ -12,6 +12,7 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RunUsage
 
 from standfast.context import Column
+from standfast.domain import MASK
 from standfast.errors import UnknownTarget
 from standfast.planner.tools import MAX_BYTES, MAX_ROWS, DatabaseTools, Scope
 from standfast.settings import Settings
@@ -167,3 +168,22 @@ async def test_an_unknown_target_is_no_mistake_of_the_model(tools: DatabaseTools
     elsewhere = RunContext(deps=Scope(target="crm"), model=TestModel(), usage=RunUsage())
     with pytest.raises(UnknownTarget):
         await tools.describe_table(elsewhere, "orders")
+
+
+MASKING = RunContext(
+    deps=Scope(target="shop", masked=("shop.customers.name", "shop.customers.since")),
+    model=TestModel(),
+    usage=RunUsage(),
+)
+
+
+async def test_masked_values_find_rows_and_are_not_shown(tools: DatabaseTools) -> None:
+    (row,) = (await tools.look_up_rows(MASKING, "customers", {"name": "Ana"})).rows
+    assert row == {"id": 1, "name": MASK, "mood": "calm", "vip": True, "since": MASK}
+    (row,) = (await tools.look_up_rows(MASKING, "customers", {"id": 2})).rows
+    assert (row["name"], row["since"]) == (MASK, None)
+
+
+async def test_a_search_does_not_tell_masked_values_letter_by_letter(tools: DatabaseTools) -> None:
+    with pytest.raises(ModelRetry, match=r"shop\.customers has no text columns"):
+        await tools.search_rows(MASKING, "customers", "An")

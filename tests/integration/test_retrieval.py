@@ -8,10 +8,15 @@ import pytest
 from pydantic import SecretStr
 
 from standfast.context import Context, Rows
+from standfast.domain import MASK
+from standfast.errors import NotPermitted
 from standfast.retrieval.activity import Retrieval
 from standfast.retrieval.rows import MAX_BYTES, MAX_ROWS, MAX_TEXT
-from standfast.settings import Settings, Target
-from standfast.store.connections import Databases
+from standfast.safety.constraints import parse_constraints
+from standfast.safety.versions import append
+from standfast.settings import Control, Settings, Target
+from standfast.store.connections import Databases, open_connection
+from standfast.store.migrate import migrate_control
 from standfast.ticket import Ticket
 
 SCHEMA = """
@@ -66,9 +71,15 @@ INSERT INTO shop.events SELECT 13, date '2026-02-01' + n, '{"n": 1}' FROM genera
 async def retrieval(database: str) -> AsyncIterator[Retrieval]:
     with psycopg.connect(database) as connection:
         connection.execute(SCHEMA.encode())
-    settings = Settings(targets={"shop": Target(reader=SecretStr(database), schemas=("shop",))})
-    async with Databases(settings, application="standfast-test") as databases:
+    async with Databases(await settings_for(database, reader=database), application="standfast-test") as databases:
         yield Retrieval(databases)
+
+
+async def settings_for(database: str, *, reader: str) -> Settings:
+    """Let one database be the target, and the control database, too."""
+    await migrate_control(database)
+    target = Target(reader=SecretStr(reader), schemas=("shop",))
+    return Settings(targets={"shop": target}, control=Control(url=SecretStr(database)))
 
 
 async def gather(
@@ -255,9 +266,8 @@ async def test_columns_out_of_the_readers_reach_are_left_out(database: str) -> N
         connection.execute("GRANT USAGE ON SCHEMA shop TO some_reader")
         connection.execute("GRANT SELECT (id, country) ON shop.customers TO some_reader")
     reader = psycopg.conninfo.make_conninfo(database, user="some_reader", password="x")
-    settings = Settings(targets={"shop": Target(reader=SecretStr(reader), schemas=("shop",))})
     try:
-        async with Databases(settings, application="standfast-test") as databases:
+        async with Databases(await settings_for(database, reader=reader), application="standfast-test") as databases:
             context = await gather(Retrieval(databases), "customer7@example.com", {"customer_id": 7})
     finally:
         with psycopg.connect(database) as connection:
@@ -278,3 +288,42 @@ async def test_all_is_read_from_one_snapshot_and_nothing_can_be_written(retrieva
     assert rows(context, "shop.trap") == []
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM shop.reads").fetchone() == (0,)
+
+
+async def test_personal_data_is_used_to_find_rows_and_not_shown(retrieval: Retrieval, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE VIEW shop.addresses AS SELECT id, lower(email) AS address FROM shop.customers")
+        connection.execute("UPDATE shop.customers SET country = NULL WHERE id = 8")
+    text = """
+        version: 1
+        target: shop
+        schemas: [shop]
+        columns:
+          - {table: shop.customers, name: email, class: pii}
+          - {table: shop.customers, name: country, class: pii}
+    """
+    async with await open_connection(database, schemas=("standfast",)) as connection:
+        await append(connection, parse_constraints(text, source="test"), created_by="test")
+    context = await gather(
+        retrieval, "I am customer7@example.com", {"addresses.id": 8, "customers.id": 8}, requester="ana@example.com"
+    )
+    assert rows(context, "shop.customers") == [
+        {"id": 8, "email": MASK, "country": None, "notes": None},
+        {"id": 7, "email": MASK, "country": MASK, "notes": None},
+    ]
+    assert rows(context, "shop.addresses") == [{"id": MASK, "address": MASK}]
+    assert len(rows(context, "shop.orders")) > 0  # what hangs together with them is found all the same
+    assert "customer7@example.com" not in "".join(f.model_dump_json() for f in context.facts)
+    assert context.masked == (
+        "shop.addresses.address",
+        "shop.addresses.id",
+        "shop.customers.country",
+        "shop.customers.email",
+    )
+
+
+async def test_without_the_control_database_nothing_is_read(database: str) -> None:
+    settings = Settings(targets={"shop": Target(reader=SecretStr(database), schemas=("shop",))})
+    async with Databases(settings, application="standfast-test") as databases:
+        with pytest.raises(NotPermitted, match=r"set control\.url"):
+            await gather(Retrieval(databases), "order 1042")

@@ -11,7 +11,8 @@ from standfast.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from standfast.settings import Target
+    from standfast.safety.constraints import Constraints
+    from standfast.settings import Settings, Target
     from standfast.store.migrate import Migrated
 
 NOT_WELL = 1
@@ -23,7 +24,8 @@ def migrate(invocation: Invocation) -> None:
     """Create or upgrade our schemas and roles, in the control database and in every target.
 
     Needs the URLs `control.owner` and `targets.NAME.owner`; what has none is left alone. A target without constraints
-    gets strict ones: reading is automatic, every write needs a person.
+    gets strict ones: reading is automatic, every write needs a person. Its roles get the rights that its newest
+    constraints leave open, and no others: run it again after they or the tables changed.
     """
     settings = invocation.settings()
     owners = {name: target.owner for name, target in settings.targets.items() if target.owner is not None}
@@ -31,14 +33,18 @@ def migrate(invocation: Invocation) -> None:
         raise InvalidInput("no owner's URL is set; set control.owner and targets.NAME.owner, for this command alone")
 
     async def work() -> None:
-        from standfast.store.migrate import migrate_control, migrate_target  # noqa: PLC0415 - commands import late
+        from standfast.safety.access import constrained  # noqa: PLC0415 - commands import late
+        from standfast.store.migrate import migrate_control, migrate_target  # noqa: PLC0415
 
         if settings.control.owner is not None:
             _told(await migrate_control(settings.control.owner.get_secret_value()), "control", invocation.output)
             for name in await _constrain(settings.control.owner.get_secret_value(), settings.targets):
                 _told_constrained(name, invocation.output)
         for name, owner in owners.items():
-            done = await migrate_target(owner.get_secret_value(), name, settings.target(name).schemas)
+            constraints = await _constraints(settings, name, invocation.output)
+            accesses = constrained(constraints)
+            schemas = settings.target(name).schemas
+            done = await migrate_target(owner.get_secret_value(), name, schemas, accesses=accesses)
             _told(done, f"target {name}", invocation.output)
 
     run(work())
@@ -81,6 +87,29 @@ def _told_constrained(name: str, output: Output) -> None:
         output.document({"constraints": name, "version": 1})
     else:
         output.line(f"target {name}: got strict constraints, `standfast constraints export --target {name}` shows them")
+
+
+async def _constraints(settings: "Settings", target: str, output: Output) -> "Constraints":
+    """Return the target's newest constraints, the default ones where there are none or no control database is set.
+
+    Where it is set it has to answer: rights by other constraints than the target's own could be wider.
+    """
+    from standfast.safety.constraints import default_constraints  # noqa: PLC0415 - commands import late
+    from standfast.safety.versions import read_latest  # noqa: PLC0415
+    from standfast.store.connections import open_connection  # noqa: PLC0415
+    from standfast.store.migrate import Kind, schema_version  # noqa: PLC0415
+
+    schemas = settings.target(target).schemas
+    url = settings.control.owner or settings.control.url
+    if url is None:
+        output.line(
+            f"target {target}: no control.url is set, so its rights follow from the default constraints", "yellow"
+        )
+        return default_constraints(target, schemas)
+    async with await open_connection(url.get_secret_value(), application="standfast migrate") as connection:
+        if not await schema_version(connection, Kind.CONTROL):
+            raise InvalidInput("the control database has no schema of ours; set control.owner, so that it is created")
+        return await read_latest(connection, target, schemas)
 
 
 def _told(done: "Migrated", what: str, output: Output) -> None:

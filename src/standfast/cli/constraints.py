@@ -173,6 +173,7 @@ async def _change(
 ) -> None:
     """Store what `change` makes of the target's constraints, or show what it would have decided for some tickets."""
     from standfast.safety import versions  # noqa: PLC0415 - commands import when they run
+    from standfast.safety.access import constrained  # noqa: PLC0415
     from standfast.safety.schema_check import check_against_schema  # noqa: PLC0415
     from standfast.store.connections import Role  # noqa: PLC0415
 
@@ -185,14 +186,17 @@ async def _change(
             changed = change(present)
             async with databases.target(target, Role.READER) as connection:
                 await check_against_schema(connection, changed, source=source)
+                was, becomes = [await constrained(c)(connection, schemas) for c in (present, changed)]
             if tickets is None:
                 version = await versions.append(control, changed, created_by=getpass.getuser(), note=note)
         if tickets is not None:
             await _show_preview(invocation, databases, present, changed, tickets)
         elif invocation.output.as_json:
-            invocation.output.document({"target": target, "version": version})
+            invocation.output.document({"target": target, "version": version, "moves_rights": was != becomes})
         else:
             invocation.output.line(f"{target}: version {version} holds from now on")
+            if was != becomes:
+                invocation.output.line("  the rights of its roles follow with the next `standfast migrate`", "yellow")
 
 
 async def _show_preview(

@@ -1,7 +1,8 @@
 """The database part of `standfast doctor`: can each role connect, may it do what it needs, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
@@ -9,59 +10,56 @@ from pydantic import SecretStr
 from standfast.doctor.check import Check
 from standfast.doctor.server import inspect_server
 from standfast.errors import StandfastError
+from standfast.safety.access import constrained
+from standfast.safety.constraints import Constraints, default_constraints
 from standfast.settings import Control, Target
 from standfast.store.connections import Connection, Role, open_connection
 from standfast.store.migrate import Kind, migrations, schema_version
+from standfast.store.roles import OBSERVER, RUNS_PLANS, Privilege, Right, pinned, rights, role_name
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "databases.sql")
 _SHOWN = 5
-_READ = ("SELECT",)
-_APPEND = ("SELECT", "INSERT")
-_MOVE = ("SELECT", "INSERT", "UPDATE")
-_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_Inspection = Callable[[str, Connection], Awaitable[list[Check]]]
+_READ = (Privilege.SELECT,)
+_APPEND = (Privilege.SELECT, Privilege.INSERT)
+_MOVE = (Privilege.SELECT, Privilege.INSERT, Privilege.UPDATE)
 
 
-@dataclass(frozen=True)
-class _Right:
-    schema_name: str
-    table_name: str | None
-    """None for all tables of the schema."""
-    privileges: tuple[str, ...]
-    updates: tuple[str, ...] = ()
-    """Columns that may be updated although the table as a whole may not."""
+def _ours(table: str, privileges: Sequence[Privilege]) -> list[Right]:
+    return [Right(schema="standfast", name=table, privilege=privilege) for privilege in privileges]
 
 
 _LEDGER = (
-    _Right("standfast", "migration", _READ),
-    *(_Right("standfast", table, _APPEND) for table in ("ledger", "ledger_count", "ledger_row")),
-    _Right("standfast", "fence", _MOVE),
+    *_ours("migration", _READ),
+    *(right for table in ("ledger", "ledger_count", "ledger_row", "ledger_undo") for right in _ours(table, _APPEND)),
+    *_ours("fence", _MOVE),
 )
 _CONTROL = (
-    _Right("standfast", "migration", _READ),
-    _Right("standfast", "model_call", _READ),
-    *(_Right("standfast", table, _APPEND) for table in ("constraints", "audit")),
-    *(_Right("standfast", table, _MOVE) for table in ("session", "login_link")),
+    *_ours("migration", _READ),
+    *_ours("model_call", _READ),
+    *(right for table in ("constraints", "audit") for right in _ours(table, _APPEND)),
+    *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
+    *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
 )
 _JOURNAL = (
-    _Right("standfast", "migration", _READ),
-    _Right("standfast", "model_call", _APPEND, updates=("reused",)),
+    *_ours("migration", _READ),
+    *_ours("model_call", _APPEND),
+    Right(schema="standfast", name="model_call", privilege=Privilege.UPDATE, columns=("reused",)),
 )
 
 
-async def inspect_target(name: str, target: Target) -> list[Check]:
-    """Check every role of a target whose URL this process has."""
-    rights = {
-        Role.READER: [_Right(schema, None, _READ) for schema in target.schemas],
-        Role.REHEARSER: [_Right(schema, None, _WRITE) for schema in target.schemas],
-        Role.WRITER: [*(_Right(schema, None, _WRITE) for schema in target.schemas), *_LEDGER],
-    }
+async def inspect_target(name: str, target: Target, constraints: Constraints | None = None) -> list[Check]:
+    """Check every role of a target whose URL this process has.
+
+    Without its constraints, which not every process may read, only rights that no constraints would give are found.
+    """
     checks: list[Check] = []
     for role in Role:
         url: SecretStr | None = getattr(target, role.value)
         if url is not None:
-            kind = Kind.TARGET if role is Role.WRITER else None
-            checks += await _inspect(f"targets.{name}.{role}", url, rights[role], kind)
+            inspection = _TargetRole(name, target, role, constraints)
+            checks += await _inspect(f"targets.{name}.{role}", url, inspection, writes=role is not Role.READER)
     return checks or [Check(name=f"targets.{name}", ok=False, message="no URL is set; set at least one role's")]
 
 
@@ -69,51 +67,107 @@ async def inspect_control(control: Control) -> list[Check]:
     """Check the control database, as each role whose URL this process has."""
     checks: list[Check] = []
     if control.url is not None:
-        checks += await _inspect("control.url", control.url, _CONTROL, Kind.CONTROL)
+        checks += await _inspect("control.url", control.url, partial(_control_role, _CONTROL), writes=True)
     if control.journal is not None:
-        checks += await _inspect("control.journal", control.journal, _JOURNAL, Kind.CONTROL)
+        checks += await _inspect("control.journal", control.journal, partial(_control_role, _JOURNAL), writes=True)
     return checks or [Check(name="control.url", ok=False, message="is not set; set the URL of the control database")]
 
 
-async def _inspect(setting: str, secret: SecretStr, rights: Sequence[_Right], kind: Kind | None) -> list[Check]:
+async def _inspect(setting: str, secret: SecretStr, inspection: _Inspection, *, writes: bool) -> list[Check]:
     url = secret.get_secret_value()
     try:
-        connection = await open_connection(url, application="standfast doctor")
+        connection = await open_connection(url, schemas=("pg_catalog",), application="standfast doctor")
     except StandfastError as error:
         return [Check(name=f"{setting} connection", ok=False, message=str(error))]
     async with connection:
-        writes = any("INSERT" in right.privileges for right in rights)
-        checks = [
+        return [
             *await inspect_server(setting, url, connection, writes=writes),
-            await _powers(setting, connection),
-            await _rights(setting, connection, rights),
+            *await inspection(setting, connection),
         ]
-        if kind is not None:
-            checks.append(await _schema(setting, connection, kind))
-    return checks
 
 
-async def _powers(setting: str, connection: Connection) -> Check:
-    rows = await (await connection.execute(_SQL["powers"])).fetchall()
+async def _control_role(rights: Sequence[Right], setting: str, connection: Connection) -> list[Check]:
+    excess, missing = await _differences(connection, rights)
+    return [
+        await _powers(setting, connection),
+        _rights(setting, excess, missing, advice="revoke it"),
+        await _schema(setting, connection, Kind.CONTROL),
+    ]
+
+
+@dataclass(frozen=True)
+class _TargetRole:
+    """One role of a target, and how to inspect it."""
+
+    target_name: str
+    target: Target
+    role: Role
+    constraints: Constraints | None
+
+    async def __call__(self, setting: str, connection: Connection) -> list[Check]:
+        observer = role_name(self.target_name, OBSERVER) if self.role in RUNS_PLANS else None
+        checks = [
+            await _powers(setting, connection, observer),
+            await self._rights(setting, connection, observer),
+            await self._pins(setting, connection),
+        ]
+        if self.role is Role.WRITER:
+            checks.append(await _schema(setting, connection, Kind.TARGET))
+        return checks
+
+    async def _rights(self, setting: str, connection: Connection, observer: str | None) -> Check:
+        schemas = self.target.schemas
+        known = self.constraints or default_constraints(self.target_name, schemas)
+        wanted = rights(await constrained(known)(connection, schemas))
+        own = (*wanted[self.role], *(_LEDGER if self.role is Role.WRITER else ()))
+        excess, missing = await _differences(connection, own)
+        if observer is not None:
+            row = await (await connection.execute(_SQL["observer"], {"observer": observer})).fetchone() or {}
+            if not row["may_become"]:
+                missing.append(f"membership in {observer}")
+            beyond, short = await _differences(connection, wanted[OBSERVER], role=observer)
+            excess += [f"{right} as {observer}" for right in beyond]
+            missing += [f"{right} as {observer}" for right in short]
+        if self.constraints is None:
+            missing = [right for right in missing if " on standfast." in right]
+        advice = "`standfast migrate` takes away what the constraints don't give, unless PUBLIC has it"
+        return _rights(setting, excess, missing, advice=advice)
+
+    async def _pins(self, setting: str, connection: Connection) -> Check:
+        pins = Jsonb({name: list(values) for name, values in pinned(self.role, self.target.schemas).items()})
+        rows = await (await connection.execute(_SQL["pins"], {"pins": pins})).fetchall()
+        name = f"{setting} settings"
+        if rows:
+            found = _some([f"{row['name']} = {row['kept'] or '(not set)'}, not {row['wanted']}" for row in rows])
+            return Check(name=name, ok=False, message=f"sessions begin with {found}; run `standfast migrate`")
+        return Check(name=name, ok=True, message="every session begins with the pinned ones")
+
+
+async def _powers(setting: str, connection: Connection, observer: str | None = None) -> Check:
+    rows = await (await connection.execute(_SQL["powers"], {"observer": observer})).fetchall()
     if rows:
         advice = "use the role that `standfast migrate` creates, or take it away as the database's owner"
         return Check(name=f"{setting} role", ok=False, message=f"{_some([row['power'] for row in rows])}; {advice}")
     return Check(name=f"{setting} role", ok=True, message="has no power beyond its rights on tables")
 
 
-async def _rights(setting: str, connection: Connection, rights: Sequence[_Right]) -> Check:
-    expected = Jsonb([vars(right) for right in rights])
-    rows = await (await connection.execute(_SQL["differences"], {"rights": expected})).fetchall()
+async def _differences(
+    connection: Connection, wanted: Sequence[Right], *, role: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the rights that a role, by default the present one, has beyond the wanted ones, and those it lacks."""
+    parameters = {"rights": Jsonb([vars(right) for right in wanted]), "role": role}
+    rows = await (await connection.execute(_SQL["differences"], parameters)).fetchall()
     excess = [f"{row['privilege']} on {row['table']}" for row in rows if not row["expected"]]
     missing = [f"{row['privilege']} on {row['table']}" for row in rows if row["expected"]]
+    return excess, missing
+
+
+def _rights(setting: str, excess: Sequence[str], missing: Sequence[str], *, advice: str) -> Check:
     name = f"{setting} rights"
     if excess:
-        return Check(name=name, ok=False, message=f"may do more than it needs: {_some(excess)}; revoke it")
-    if own := [right for right in missing if " on standfast." in right]:
-        return Check(name=name, ok=False, message=f"lacks {_some(own)}; run `standfast migrate`")
+        return Check(name=name, ok=False, message=f"may do more than it needs: {_some(excess)}; {advice}")
     if missing:
-        # Not wrong by itself: an administrator may keep a table from the agents on purpose.
-        return Check(name=name, ok=True, message=f"lacks {_some(missing)}; for new tables run `standfast migrate`")
+        return Check(name=name, ok=False, message=f"lacks {_some(missing)}; run `standfast migrate`")
     return Check(name=name, ok=True, message="has the rights it needs and no others")
 
 

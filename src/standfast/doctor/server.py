@@ -65,7 +65,7 @@ def _writing(row: _Row) -> Iterator[tuple[str, str]]:
 
 async def _shared(url: str, pid: int) -> bool:
     """Tell whether a second connection is served by the same process: then sessions are not ours alone."""
-    second = await open_connection(url, application="standfast doctor")
+    second = await open_connection(url, schemas=("pg_catalog",), application="standfast doctor")
     async with second:
         row = await (await second.execute(_SQL["server"])).fetchone() or {}
     return bool(row["pid"] == pid)

@@ -8,8 +8,9 @@ from pydantic import SecretStr
 from standfast.local.home import Secrets
 from standfast.local.postgres import Postgres
 from standfast.local.shop import load_shop
+from standfast.safety.access import constrained
 from standfast.safety.constraints import parse_constraints
-from standfast.safety.versions import append
+from standfast.safety.versions import append, read_latest
 from standfast.settings import Settings, Target
 from standfast.store.connections import Databases, Role, open_connection
 from standfast.store.migrate import migrate_target
@@ -43,7 +44,9 @@ async def prepare(postgres: Postgres, kept: Secrets, settings: Settings) -> None
         # The constraints come first: if this is interrupted, both are made again, and no shop goes without.
         await _store_constraints(settings)
         await load_shop(owner)
-    await migrate_target(owner, TARGET, (_SCHEMA,), _passwords(kept))
+    async with Databases(settings, application="standfast up") as databases, databases.control() as connection:
+        constraints = await read_latest(connection, TARGET, (_SCHEMA,))
+    await migrate_target(owner, TARGET, (_SCHEMA,), _passwords(kept), accesses=constrained(constraints))
 
 
 def _passwords(kept: Secrets) -> dict[Role, str]:

@@ -40,7 +40,7 @@ def built_in_agent(settings: Settings, databases: Databases, playbooks: Sequence
         agent,
         name=_NAME,
         instructions=instructions(playbooks),
-        deps=lambda request: Scope(target=request.context.ticket.target),
+        deps=lambda request: Scope(target=request.context.ticket.target, masked=request.context.masked),
     )
 
 

@@ -12,7 +12,7 @@ from pydantic_ai import FunctionToolset, ModelRetry, RunContext
 from pydantic_core import to_json
 
 from standfast.context import Table
-from standfast.domain import MAX_SAFE_INTEGER, Record
+from standfast.domain import MASK, MAX_SAFE_INTEGER, Record
 from standfast.store.catalog import Catalog, Relation, read_catalog
 from standfast.store.connections import Connection, Databases, Role
 
@@ -35,6 +35,12 @@ class Scope(Record):
     """What a planner run hands to its tools; copied into every activity."""
 
     target: str
+    masked: tuple[str, ...] = ()
+    """Columns, `schema.table.column`, whose values the model doesn't see."""
+
+    def masks(self, relation: Relation) -> frozenset[str]:
+        """Return the masked columns of a relation."""
+        return frozenset(name for name in relation.column_names if f"{relation.full_name}.{name}" in self.masked)
 
 
 class Found(Record):
@@ -89,7 +95,8 @@ class DatabaseTools:
                 relation,
                 sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true"),
                 values,
-                limit,
+                limit=limit,
+                masked=ctx.deps.masks(relation),
             )
 
     async def search_rows(self, ctx: RunContext[Scope], table: str, text: str, limit: Limit = 10) -> Found:
@@ -105,11 +112,14 @@ class DatabaseTools:
             raise ModelRetry("text is empty; say what to look for")
         async with self._reading(ctx.deps) as (connection, catalog):
             relation = _relation(catalog, table)
-            columns = [column.name for column in relation.columns if column.type.startswith(_TEXT_TYPES)]
+            masked = ctx.deps.masks(relation)  # a search would tell what is in them, letter by letter
+            texts = [column.name for column in relation.columns if column.type.startswith(_TEXT_TYPES)]
+            columns = [name for name in texts if name not in masked]
             if not columns:
                 raise ModelRetry(f"{relation.full_name} has no text columns; use look_up_rows")
             contains = [sql.SQL("strpos(lower({}), lower(%s)) > 0").format(sql.Identifier(name)) for name in columns]
-            return await _find(connection, relation, sql.SQL(" OR ").join(contains), [text] * len(contains), limit)
+            values = [text] * len(contains)
+            return await _find(connection, relation, sql.SQL(" OR ").join(contains), values, limit=limit, masked=masked)
 
     @asynccontextmanager
     async def _reading(self, scope: Scope) -> AsyncIterator[tuple[Connection, Catalog]]:
@@ -126,13 +136,19 @@ class DatabaseTools:
 
 
 async def _find(
-    connection: Connection, relation: Relation, condition: sql.Composable, values: list[str], limit: int
+    connection: Connection,
+    relation: Relation,
+    condition: sql.Composable,
+    values: list[str],
+    *,
+    limit: int,
+    masked: frozenset[str],
 ) -> Found:
     query = sql.SQL("SELECT to_jsonb(r) AS row FROM (SELECT {} FROM {} WHERE {} LIMIT %s) r").format(
         sql.SQL(", ").join(map(sql.Identifier, relation.column_names)), relation.identifier, condition
     )
     cursor = await connection.execute(query, [*values, limit + 1])
-    rows = [_shortened(record["row"]) for record in await cursor.fetchall()]
+    rows = [_shown(record["row"], masked) for record in await cursor.fetchall()]
     kept = rows[:limit]
     while len(kept) > 1 and len(to_json(kept)) > MAX_BYTES:
         kept.pop()
@@ -159,8 +175,8 @@ def _literal(value: str | float) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _shortened(row: Mapping[str, Any]) -> dict[str, JsonValue]:
-    return {name: _short(value) for name, value in row.items()}
+def _shown(row: Mapping[str, Any], masked: frozenset[str]) -> dict[str, JsonValue]:
+    return {name: MASK if name in masked and value is not None else _short(value) for name, value in row.items()}
 
 
 def _short(value: JsonValue) -> JsonValue:

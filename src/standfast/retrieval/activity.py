@@ -7,6 +7,8 @@ from temporalio import activity
 from standfast.context import Context, Rows, Table
 from standfast.retrieval.anchors import anchors
 from standfast.retrieval.rows import MAX_COLUMNS, read_rows
+from standfast.safety.access import masked_columns
+from standfast.safety.versions import read_latest
 from standfast.store.catalog import Catalog, read_catalog
 from standfast.store.connections import Databases, Role
 from standfast.store.sql import statements
@@ -22,7 +24,7 @@ _SQL = statements(__package__, "rows.sql")
 
 
 class Retrieval:
-    """Reads as the reader role."""
+    """Reads as the reader role; what the constraints call personal is masked."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
@@ -33,15 +35,25 @@ class Retrieval:
 
         Raises:
             UnknownTarget: the settings don't name the ticket's target.
-            NotPermitted: this process has no reader URL for it.
-            ServiceUnavailable: the database can't be reached.
+            NotPermitted: this process has no reader URL for it, or none of the control database.
+            ServiceUnavailable: a database can't be reached.
         """
+        schemas = self._databases.schemas(ticket.target)
+        async with self._databases.control() as connection:
+            constraints = await read_latest(connection, ticket.target, schemas)
         async with self._databases.target(ticket.target, Role.READER) as connection:
             await connection.execute(_SQL["pin"])
             moment = await (await connection.execute(_SQL["moment"])).fetchone() or {}
-            catalog = await read_catalog(connection, self._databases.schemas(ticket.target))
-            facts = await read_rows(connection, catalog, anchors(ticket, catalog))
-        return Context(ticket=ticket, retrieved_at=moment["moment"], tables=_tables(catalog, facts), facts=facts)
+            catalog = await read_catalog(connection, schemas)
+            masked = await masked_columns(connection, constraints, schemas)
+            facts = await read_rows(connection, catalog, anchors(ticket, catalog), masked)
+        return Context(
+            ticket=ticket,
+            retrieved_at=moment["moment"],
+            tables=_tables(catalog, facts),
+            facts=facts,
+            masked=tuple(sorted(f"{table}.{column}" for table, columns in masked.items() for column in columns)),
+        )
 
 
 def _tables(catalog: Catalog, facts: Sequence[Rows]) -> tuple[Table, ...]:

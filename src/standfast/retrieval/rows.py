@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -10,7 +10,7 @@ from psycopg import AsyncClientCursor, sql
 from pydantic_core import to_json
 
 from standfast.context import Rows
-from standfast.domain import MAX_SAFE_INTEGER
+from standfast.domain import MASK, MAX_SAFE_INTEGER
 from standfast.retrieval.anchors import Anchor
 from standfast.store.catalog import Catalog, Relation
 from standfast.store.connections import Connection
@@ -30,16 +30,20 @@ logger = logging.getLogger(__name__)
 
 _Row = dict[str, Any]
 _Found = tuple[Relation, list[_Row]]
+Masked = Mapping[str, frozenset[str]]
+"""By `schema.table`: columns whose values are used to find rows, and never shown."""
 
 
-async def read_rows(connection: Connection, catalog: Catalog, anchors: Sequence[Anchor]) -> tuple[Rows, ...]:
+async def read_rows(
+    connection: Connection, catalog: Catalog, anchors: Sequence[Anchor], masked: Masked
+) -> tuple[Rows, ...]:
     """Return the rows of `anchors`, then their surroundings, each row once.
 
     From what the ticket names up to its parents and down to its children, and one more step from there. Down from a
     parent only where that leads to a few rows: the customer's other orders belong to the context, all orders with the
     same country don't.
     """
-    reader = _Reader(connection, catalog)
+    reader = _Reader(connection, catalog, masked)
     named = [found for anchor in anchors if (found := await reader.named(anchor))]
     above = [parent for found in named for parent in await reader.parents(found)]
     below = [child for found in named for child in await reader.children(found)]
@@ -55,9 +59,10 @@ async def read_rows(connection: Connection, catalog: Catalog, anchors: Sequence[
 class _Reader:
     """Reads within the bounds and remembers what it has read."""
 
-    def __init__(self, connection: Connection, catalog: Catalog) -> None:
+    def __init__(self, connection: Connection, catalog: Catalog, masked: Masked) -> None:
         self._connection = connection
         self._catalog = catalog
+        self._masked = masked
         self._deadline = asyncio.get_running_loop().time() + _SECONDS
         self._bytes_left = MAX_BYTES
         self._known: set[tuple[str, bytes]] = set()
@@ -92,7 +97,8 @@ class _Reader:
         if not rows or (only_few and len(rows) > MAX_ROWS):
             return None
         kept = [{name: row[name] for name in relation.column_names if name in row} for row in rows[:MAX_ROWS]]
-        text = AsyncClientCursor(self._connection).mogrify(query, params)
+        hidden = self._masked.get(relation.full_name, frozenset()).intersection(key)
+        text = AsyncClientCursor(self._connection).mogrify(query, [MASK] * len(params) if hidden else params)
         self._remember(relation, text, kept, truncated=len(rows) > MAX_ROWS)
         return relation, kept
 
@@ -111,11 +117,12 @@ class _Reader:
 
     def _remember(self, relation: Relation, query: str, rows: Sequence[_Row], *, truncated: bool) -> None:
         new: list[_Row] = []
+        masked = self._masked.get(relation.full_name, frozenset())
         for row in rows:
             identity = (relation.full_name, _identity(relation, row))
             if identity in self._known:
                 continue
-            shown = {name: _exact(value) for name, value in row.items()}
+            shown = {name: _shown(value, hidden=name in masked) for name, value in row.items()}
             self._bytes_left -= len(to_json(shown))
             if self._bytes_left <= 0:
                 truncated = True
@@ -161,6 +168,8 @@ def _identity(relation: Relation, row: _Row) -> bytes:
     return to_json(key if key and None not in key.values() else row)
 
 
-def _exact(value: Any) -> Any:
+def _shown(value: Any, *, hidden: bool) -> Any:
     """Return `value` as every reader of JSON reads it: large integers as text, which a plan may give back as it is."""
+    if hidden and value is not None:
+        return MASK
     return str(value) if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER else value

@@ -1,7 +1,7 @@
 """What `standfast check` does: the safety report of a plan for any PostgreSQL URL, with no Temporal running."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 
 import psycopg
@@ -13,8 +13,9 @@ from standfast.report import SafetyReport
 from standfast.safety.constraints import Constraints, default_constraints
 from standfast.safety.grounding import Ground
 from standfast.safety.schema_check import check_against_schema
+from standfast.safety.self_test import Attempt, self_test
 from standfast.safety.validation import Circumstances, assess
-from standfast.store.connections import address, open_connection
+from standfast.store.connections import Connection, address, open_connection
 from standfast.ticket import Ticket
 
 
@@ -36,8 +37,6 @@ async def check(
         ServiceUnavailable: the database can't be reached, or was lost.
     """
     given = constraints or default_constraints(target, schemas)
-    path = tuple(given.schemas)
-
     circumstances = Circumstances(
         target=target,
         constraints=given,
@@ -45,17 +44,37 @@ async def check(
         now=datetime.now(UTC),
         ticket=ticket,
     )
+    async with _twins(url, given) as pair:
+        return (await assess(plan, circumstances, lambda: nullcontext(pair))).report
+
+
+async def check_locks(
+    *, url: str, target: str, schemas: Sequence[str], constraints: Constraints | None
+) -> list[Attempt]:
+    """Return what stops each statement of the self-test at the database of `url`; nothing is changed.
+
+    Raises:
+        InvalidInput: as for `check`.
+        ServiceUnavailable: as for `check`.
+    """
+    given = constraints or default_constraints(target, schemas)
+    async with _twins(url, given) as pair:
+        return await self_test(target, given, lambda: nullcontext(pair))
+
+
+@asynccontextmanager
+async def _twins(url: str, constraints: Constraints) -> AsyncIterator[tuple[Connection, Connection]]:
+    path = constraints.schemas
     async with (
         await open_connection(url, schemas=path, application="standfast check") as change,
         await open_connection(url, schemas=path, application="standfast check") as observer,
     ):
         try:
-            await check_against_schema(change, given, source="constraints")
-            assessment = await assess(plan, circumstances, lambda: nullcontext((change, observer)))
+            await check_against_schema(change, constraints, source="constraints")
+            yield change, observer
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0]
             raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error
-    return assessment.report
 
 
 def parse_plan(text: str, *, source: str) -> Plan:

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 from standfast.context import Context
+from standfast.domain import MASK
 from standfast.plan import Operation
 from standfast.report import Finding, Verdict
 from standfast.safety.parsing import LiteralKind, Statement
@@ -45,6 +46,8 @@ class Ground:
         texts: list[str] = []
         numbers: set[Decimal] = set()
         for leaf in _leaves(values):
+            if leaf == MASK:
+                continue  # stands for a value that nobody gave
             if isinstance(leaf, str):
                 texts.append(_folded(leaf))
                 if leaf != ticket.id:  # SUP-1042 is not about 1042

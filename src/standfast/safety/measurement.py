@@ -24,6 +24,7 @@ from standfast.safety.effect import Effect, OperationEffect, Print, Row, TableCh
 from standfast.safety.images import Camera, Images, Version
 from standfast.safety.protocol import run_operation
 from standfast.store.connections import Connection
+from standfast.store.observing import become_observer, observing
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "measurement.sql")
@@ -71,6 +72,7 @@ async def twin(change: Connection, observer: Connection) -> AsyncIterator[None]:
     await observer.rollback()
     await observer.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
     await observer.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported["snapshot"])))
+    await become_observer(observer)
     try:
         yield
     finally:
@@ -128,7 +130,9 @@ class Meter:
         await run_operation(self._change, operation, index)
         if last:
             await run_operation(self._change, CHECK_NOW, index)
-        return await self._measure(row_limit, named, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        async with observing(self._change):
+            return await self._measure(row_limit, named, seconds)
 
     @property
     def changes(self) -> tuple[TableChange, ...]:
@@ -145,9 +149,10 @@ class Meter:
         None if not all is seen, `besides` tables for which that doesn't matter.
         """
         self._state = await _read_state(self._change)
-        await self._camera.describe(self._written)
-        for root in self._camera.roots:
-            self._images[root] = await self._camera.take(root, self._written)
+        async with observing(self._change):
+            await self._camera.describe(self._written)
+            for root in self._camera.roots:
+                self._images[root] = await self._camera.take(root, self._written)
         seen = all(images.complete for root, images in self._images.items() if root not in besides)
         return self.changes if seen else None
 

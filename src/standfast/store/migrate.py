@@ -19,6 +19,8 @@ from standfast.store import roles
 from standfast.store.connections import Connection, Role, address, open_connection
 from standfast.store.sql import read, statements
 
+Accesses = Callable[[Connection, Sequence[str]], Awaitable[Sequence[roles.Access]]]
+"""Tells what is open of the tables and views in some schemas."""
 _SQL = statements(__package__, "migrate.sql")
 _FILE = re.compile(r"^(\d{3})_(\w+)\.sql$")
 _OWN_SCHEMA = "standfast"
@@ -80,12 +82,17 @@ async def migrate_control(owner_url: str, passwords: Mapping[str, str] | None = 
 
 
 async def migrate_target(
-    owner_url: str, name: str, schemas: Sequence[str], passwords: Mapping[Role, str] | None = None
+    owner_url: str,
+    name: str,
+    schemas: Sequence[str],
+    passwords: Mapping[Role, str] | None = None,
+    *,
+    accesses: Accesses = roles.open_access,
 ) -> Migrated:
     """Create or upgrade the ledger's schema in a target, and its roles with their rights on `schemas`.
 
-    The rights are set anew each time: on the tables that exist then. Tables that are created later are out of reach
-    for every role until the next run.
+    `accesses` tells what the target's constraints leave open. The rights are set anew each time: by the constraints
+    and on the tables that exist then. Tables that are created later are out of reach for every role until the next run.
 
     Raises:
         InvalidInput: as for `migrate_control`; also a schema that doesn't exist or is not a target's to name.
@@ -98,7 +105,7 @@ async def migrate_target(
     given = passwords or {}
 
     async def grant(connection: Connection) -> None:
-        await roles.grant_target(connection, name, schemas)
+        await roles.grant_target(connection, name, schemas, await accesses(connection, schemas))
 
     return await _migrate(owner_url, Kind.TARGET, {roles.role_name(name, r): given.get(r) for r in Role}, grant)
 
@@ -145,7 +152,7 @@ async def _migrate(
     passwords: Mapping[str, str | None],
     grant: Callable[[Connection], Awaitable[None]],
 ) -> Migrated:
-    connection = await open_connection(owner_url, application="standfast migrate")
+    connection = await open_connection(owner_url, schemas=("pg_catalog",), application="standfast migrate")
     try:
         async with connection, connection.transaction():
             await connection.execute(_SQL["lock"])

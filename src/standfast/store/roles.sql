@@ -4,15 +4,29 @@ SELECT rolname AS name FROM pg_roles WHERE rolname = ANY(%(roles)s)
 
 -- create --
 -- A role that can log in and nothing else.
-CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+CREATE ROLE {role} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+
+-- create_observer --
+-- A role that others become for as long as they look at rows; nobody logs in as it.
+CREATE ROLE {role} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+
+-- let_observe --
+-- Members have to become the observer to see what it sees: they inherit nothing.
+ALTER ROLE {role} NOINHERIT;
+REVOKE {observer} FROM {role};
+GRANT {observer} TO {role}
 
 -- set_password --
 -- The password comes as a SCRAM verifier, so that it is in no log of the server.
 ALTER ROLE {role} PASSWORD {verifier}
 
--- read_only --
--- A second lock beside the missing privileges.
-ALTER ROLE {role} SET default_transaction_read_only = on
+-- pin --
+-- A setting that every session of the role begins with, whoever opens it.
+ALTER ROLE {role} IN DATABASE {database} SET {setting} = {value}
+
+-- unpin --
+-- Start from nothing, so that the settings are those pinned below and no others.
+ALTER ROLE {role} IN DATABASE {database} RESET ALL
 
 -- connect --
 -- Needed where an administrator has taken it from PUBLIC.
@@ -59,6 +73,10 @@ WHERE r.rolname = ANY(%(roles)s)
             SELECT FROM pg_class c CROSS JOIN aclexplode(c.relacl) a
             WHERE c.relnamespace = n.oid AND a.grantee = r.oid
         )
+        OR EXISTS (
+            SELECT FROM pg_class c JOIN pg_attribute f ON f.attrelid = c.oid CROSS JOIN aclexplode(f.attacl) a
+            WHERE c.relnamespace = n.oid AND a.grantee = r.oid
+        )
     )
 ORDER BY name
 
@@ -68,15 +86,43 @@ REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {roles};
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {roles};
 REVOKE ALL ON SCHEMA {schema} FROM {roles}
 
--- grant_read --
--- What context retrieval and the planner's tools need.
-GRANT USAGE ON SCHEMA {schema} TO {roles};
-GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {roles}
+-- relations --
+-- The tables and views of schemas, with their columns.
+SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind, ARRAY(
+    SELECT a.attname::text FROM pg_attribute a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+) AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ORDER BY 1, 2
 
--- grant_write --
--- What a plan may do. USAGE on a sequence allows nextval and no setval.
-GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {roles};
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {roles}
+-- sequences --
+-- The sequences of schemas, and the tables whose columns they number.
+SELECT n.nspname AS schema, c.relname AS name, tn.nspname AS table_schema, t.relname AS table_name
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass
+    AND d.deptype IN ('a', 'i')
+LEFT JOIN pg_class t ON t.oid = d.refobjid
+LEFT JOIN pg_namespace tn ON tn.oid = t.relnamespace
+WHERE n.nspname = ANY(%(schemas)s) AND c.relkind = 'S'
+ORDER BY 1, 2
+
+-- grant_schema --
+-- Names in the schema can be looked up; what stands behind them has rights of its own.
+GRANT USAGE ON SCHEMA {schema} TO {roles}
+
+-- grant --
+-- One right on a table or view.
+GRANT {privileges} ON {relation} TO {role}
+
+-- grant_columns --
+-- The right to read some columns of a table or view.
+GRANT SELECT ({columns}) ON {relation} TO {role}
+
+-- grant_sequence --
+-- USAGE allows nextval and no setval.
+GRANT USAGE ON SEQUENCE {relation} TO {roles}
 
 -- grant_ledger --
 -- Append and read: nobody who executes plans can change what was recorded. A fence is moved on.

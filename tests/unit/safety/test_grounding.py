@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from standfast.context import Column, Context, Rows, Table
+from standfast.domain import MASK
 from standfast.plan import Operation
 from standfast.report import Finding
 from standfast.safety.grounding import Ground, check_grounding
@@ -167,3 +168,11 @@ def test_without_context_only_the_ticket_counts() -> None:
 def test_a_long_value_is_cut_in_the_message_only() -> None:
     (finding,) = findings("SELECT $1", "x" * 500)
     assert (len(finding.message) < 200, finding.evidence) == (True, {"values": ["x" * 500]})
+
+
+def test_a_masked_value_is_nobodys_value() -> None:
+    fact = Rows(table="shop.customers", query="", rows=({"id": 31, "email": MASK},))
+    (finding,) = findings(
+        "UPDATE customers SET email = $1", MASK, context=CONTEXT.model_copy(update={"facts": (fact,)})
+    )
+    assert finding.evidence == {"values": [MASK]}
