@@ -13,6 +13,11 @@ from tests.integration.clinic import Clinic
 from tests.older_postgres import NEWEST
 
 
+BY_GRAMMAR = ("text_and_protocol", "transaction_and_session", "ddl")
+"""Kinds that our own parser tells, whatever the server."""
+newest = pytest.mark.parametrize("any_postgres", [NEWEST], ids=[f"postgres{NEWEST}"], indirect=True)
+
+
 async def judged(url: str, entry: Entry) -> SafetyReport:
     return await check(entry.plan, url=url, target="clinic", schemas=("public",), constraints=CONSTRAINTS, ticket=None)
 
@@ -21,20 +26,31 @@ def against(report: SafetyReport) -> list[tuple[str, str]]:
     return [(f.rule, f.message) for f in report.all_findings if f.verdict is not Verdict.AUTO]
 
 
-@parameters()
-async def test_no_plan_gets_a_better_verdict_than_it_should(clinic: Clinic, entry: Entry) -> None:
+async def check_entry(clinic: Clinic, entry: Entry) -> None:
     report = await judged(clinic.rehearser, entry)
-    # What a server is too old to understand never runs.
-    expected = entry.expect if clinic.major >= entry.oldest else Verdict.BLOCK
-    assert report.verdict is Verdict.worst([report.verdict, expected]), against(report)
-    if expected is Verdict.AUTO:
+    if clinic.major < entry.oldest:  # what a server is too old to understand never runs
+        assert report.verdict is Verdict.BLOCK
+        return
+    assert report.verdict is Verdict.worst([report.verdict, entry.expect]), against(report)
+    if entry.expect is Verdict.AUTO:
         assert against(report) == []
     if entry.rule is not None:
         assert entry.rule in {rule for rule, _ in against(report)}
 
 
-@pytest.mark.parametrize("any_postgres", [NEWEST], ids=[f"postgres{NEWEST}"], indirect=True)
-@parameters("text_and_protocol", "transaction_and_session", "functions", "ddl")
+@parameters("dml_scope", "objects", "columns", "functions", "plan", "benign")
+async def test_no_plan_gets_a_better_verdict_than_it_should(clinic: Clinic, entry: Entry) -> None:
+    await check_entry(clinic, entry)
+
+
+@newest
+@parameters(*BY_GRAMMAR)
+async def test_no_statement_is_taken_for_a_better_one(clinic: Clinic, entry: Entry) -> None:
+    await check_entry(clinic, entry)
+
+
+@newest
+@parameters("transaction_and_session", "functions", "ddl")
 async def test_a_superuser_gets_no_better_verdict_either(clinic: Clinic, entry: Entry) -> None:
     report = await judged(clinic.owner, entry)
     assert report.verdict is Verdict.worst([report.verdict, entry.expect]), against(report)
