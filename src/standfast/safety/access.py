@@ -74,7 +74,7 @@ async def _own_triggers(connection: Connection, schemas: Sequence[str]) -> bool:
 
 def _narrowed(access: Access, relation: Relation, constraints: Constraints, *, inserting: bool) -> Access:
     secret = [column for column in constraints.columns if column.column_class is ColumnClass.SECRET]
-    closed = any(constraints.table(table).protected for table in relation.tables)
+    closed = any(map(constraints.protected, relation.tables))
     shows_secret = any(relation.shows(column.table, column.name) for column in secret)
     hidden = {column.name for column in secret if column.table == relation.root}
     columns = tuple(column for column in access.columns if column not in hidden)
