@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -473,3 +474,26 @@ def test_a_trigger_that_reaches_out_of_the_transaction_is_found(
     assert worst(findings(Example("trigger.outside", UPDATE, verdict), resolution=resolution)) == verdict
     deleting = Example("trigger.outside", "DELETE FROM orders WHERE id = 1", None)
     assert findings(deleting, resolution=resolution) == []
+
+
+DDL = "CREATE INDEX ON orders (note)"
+
+
+def test_a_missing_squawk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])  # no installed package is found any more
+    (finding,) = findings(Example("squawk", DDL, None))
+    assert (finding.rule, finding.verdict) == ("squawk", "approval")
+    assert "squawk-cli" in finding.message
+
+
+def test_squawk_is_not_asked_about_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    assert findings(Example("squawk", UPDATE, None)) == []
+
+
+def test_squawk_heeds_no_configuration_of_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".squawk.toml").write_text('excluded_rules = ["require-concurrent-index-creation"]')
+    monkeypatch.chdir(tmp_path)
+    assert "squawk.require-concurrent-index-creation" in {f.rule for f in findings(Example("squawk", DDL, None))}
