@@ -251,8 +251,8 @@ async def test_constraints_on_other_tables_are_refused(shop: str) -> None:
 async def test_a_server_that_is_lost_is_an_outage_and_no_verdict(shop: str) -> None:
     with psycopg.connect(shop) as connection:
         connection.execute(
-            "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'"
+            "CREATE FUNCTION lose() RETURNS boolean LANGUAGE sql AS 'SELECT pg_terminate_backend(pg_backend_pid())';"
+            "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM lose(); RETURN NULL; END'"
         )
         connection.execute("CREATE TRIGGER h AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION hang_up()")
     with pytest.raises(ServiceUnavailable, match=r"PostgreSQL at .* was lost: "):

@@ -1,18 +1,17 @@
-"""What a statement says, by PostgreSQL's own grammar. The only module that knows the parser.
+"""What a statement says, by PostgreSQL's own grammar. The only module that calls the parser.
 
 Everything fails closed: what can't be parsed, holds more than one statement, or contains a construct that is not on the
 list of known ones is refused, whatever it means.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import postgast
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from postgast.pg_query_pb2 import (
     A_Expr_Kind,
     AlterTableType,
@@ -21,9 +20,16 @@ from postgast.pg_query_pb2 import (
     ConstrType,
     MergeMatchKind,
     ObjectType,
+    OverridingKind,
     SQLValueFunctionOp,
     SubLinkType,
+    Token,
 )
+
+from standfast.safety.tree import children as _children
+from standfast.safety.tree import nodes as _nodes
+from standfast.safety.tree import strings as _strings
+from standfast.safety.tree import unwrap as _unwrap
 
 MAX_STATEMENT_BYTES = 64 * 1024  # the parser's time grows with the square of nested comments
 
@@ -101,6 +107,7 @@ _KNOWN_NODES = frozenset(
         "WithClause",
     }
 )
+_COMMENTS = frozenset({Token.SQL_COMMENT, Token.C_COMMENT})
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -157,6 +164,10 @@ class Write:
     """Columns whose new value is made from the present one."""
     pinned: frozenset[str] = frozenset()
     """Columns that it holds to one given value: by `=` in its AND-ed condition, or as what each new row gets."""
+    by_order: bool = False
+    """An INSERT that names no columns: its values go by their order in the table."""
+    overriding: bool = False
+    """An INSERT that gives values to columns which the server fills itself."""
 
 
 @dataclass
@@ -164,6 +175,11 @@ class Statement:
     """What one statement says."""
 
     kind: str
+    bare: str
+    """The text with spaces in place of its comments."""
+    comments: tuple[str, ...]
+    tree: Any
+    """As parsed, for `standfast.safety.sources`."""
     reads: set[Name] = field(default_factory=set)
     """Relations named anywhere but as a write's target; names of WITH queries included."""
     with_names: set[str] = field(default_factory=set)
@@ -183,8 +199,6 @@ class Statement:
     aliases: set[str] = field(default_factory=set)
     """Names given to anything but one relation: joins, queries, functions."""
     locks_rows: bool = False
-    limited: bool = False
-    """A LIMIT, an OFFSET, DISTINCT ON or a rank without a unique order may choose other rows each time."""
     clocked: bool = False
     """The clock is read anywhere but in a value that is written."""
 
@@ -212,10 +226,21 @@ def parse_statement(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES) -> State
     if len(tree.stmts) != 1:
         raise StatementRefused("statement.single", f"expected one statement, got {len(tree.stmts)}")
     root = _unwrap(tree.stmts[0].stmt)
-    statement = Statement(kind=_kind(root))
+    bare, comments = _without_comments(text)
+    statement = Statement(_kind(root), bare, comments, root)
     if type(root).__name__ in _KNOWN_NODES:  # any other kind of statement is judged by its kind alone
         _Reader(statement).read(root, _Place())
     return statement
+
+
+def _without_comments(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the text with spaces in place of its comments, and the comments."""
+    code, comments = bytearray(text.encode()), []
+    for token in postgast.scan(text).tokens:
+        if token.token in _COMMENTS:
+            comments.append(code[token.start : token.end].decode())
+            code[token.start : token.end] = b" " * (token.end - token.start)
+    return code.decode(), tuple(comments)
 
 
 def names_time(value: Any) -> bool:
@@ -229,24 +254,6 @@ def _check_text(text: str, max_bytes: int) -> None:
     size = len(text.encode())
     if size > max_bytes:
         raise StatementRefused("statement.size", f"has {size} bytes, at most {max_bytes} are allowed")
-
-
-def _unwrap(node: Any) -> Any:
-    if type(node).__name__ == "Node":
-        which = node.WhichOneof("node")
-        if which is not None:
-            return getattr(node, which)
-    return node
-
-
-def _children(node: Message) -> Iterator[tuple[str, Message]]:
-    for descriptor, value in node.ListFields():
-        if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
-            continue
-        for item in [value] if isinstance(value, Message) else value:
-            child = _unwrap(item)
-            if type(child).__name__ != "Node":  # an empty place in a list
-                yield descriptor.name, child
 
 
 def _kind(root: Any) -> str:
@@ -282,10 +289,6 @@ def _adds_plain_column(command: Any) -> bool:
     )
 
 
-def _strings(nodes: Any) -> tuple[str, ...]:
-    return tuple("*" if type(n).__name__ == "A_Star" else getattr(n, "sval", "?") for n in map(_unwrap, nodes))
-
-
 def _qualified(parts: tuple[str, ...]) -> Name:
     """Return a name of one or two parts; a longer one names another database, whatever its first part says."""
     if len(parts) > 2:  # noqa: PLR2004
@@ -297,6 +300,7 @@ _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "In
 _QUIET = frozenset({"limit_count", "limit_offset", "typmods", "array_bounds"})
 _OPERATORS = frozenset({"oper_name", "use_op"})
 _PINS = frozenset({("=",), ("pg_catalog", "=")})
+_LIKE = frozenset({"~~", "~~*"})
 _EQUALS = Name(None, "=")  # what USING, IN and CASE compare with, without saying so
 _BETWEEN = frozenset(Name(None, operator) for operator in ("<", "<=", ">", ">="))
 _BETWEEN_KINDS = frozenset(
@@ -307,7 +311,6 @@ _BETWEEN_KINDS = frozenset(
         A_Expr_Kind.AEXPR_NOT_BETWEEN_SYM,
     }
 )
-_RANKS = frozenset({"first_value", "lag", "last_value", "lead", "nth_value", "ntile", "row_number"})
 _SETTERS = frozenset({"UpdateStmt", "OnConflictClause", "MergeWhenClause"})
 _CLOCKS = frozenset({"age", "clock_timestamp", "now", "statement_timestamp", "timeofday", "transaction_timestamp"})
 _CLOCK_WORD = re.compile(r"[\W\d]*(?:now|today|tomorrow|yesterday)\b[\W\d]*[a-z/_]*", re.IGNORECASE)
@@ -396,10 +399,6 @@ class _Reader:
     def _read_altertablestmt(self, node: Any, _place: _Place) -> None:
         self._write(node, Write(self._table(node.relation), self._statement.kind, frozenset()))
 
-    def _read_selectstmt(self, node: Any, _place: _Place) -> None:
-        one_of_each = any(item.WhichOneof("node") for item in node.distinct_clause)  # a plain DISTINCT has an empty one
-        self._statement.limited |= node.HasField("limit_count") or node.HasField("limit_offset") or one_of_each
-
     def _read_rangevar(self, node: Any, _place: _Place) -> None:
         self._statement.reads.add(self._name(node))
 
@@ -426,8 +425,15 @@ class _Reader:
     def _read_insertstmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
         names = frozenset(_unwrap(column).name for column in node.cols) or None
-        given = _given(tuple(_unwrap(column).name for column in node.cols), _new_rows(_unwrap(node.select_stmt)))
-        writes = [Write(table, "insert", names, pinned=given)]
+        insert = Write(
+            table,
+            "insert",
+            names,
+            pinned=_given(tuple(_unwrap(column).name for column in node.cols), _new_rows(_unwrap(node.select_stmt))),
+            by_order=not node.cols and node.HasField("select_stmt"),
+            overriding=node.override == OverridingKind.OVERRIDING_SYSTEM_VALUE,
+        )
+        writes = [insert]
         conflict = node.on_conflict_clause
         if conflict.target_list:
             columns, rebuilt = _set_columns(conflict.target_list, node.relation)
@@ -492,7 +498,6 @@ class _Reader:
         name = _qualified(_strings(node.funcname))
         self._statement.functions.add(name)
         self._statement.clocked |= name.name in _CLOCKS and not place.sets
-        self._statement.limited |= name.name in _RANKS and node.HasField("over")
 
     def _read_typename(self, node: Any, _place: _Place) -> None:
         name = _qualified(_strings(node.names))
@@ -554,13 +559,6 @@ def _set_columns(targets: Any, relation: Any) -> tuple[frozenset[str], frozenset
     return frozenset(columns), frozenset(rebuilt)
 
 
-def _nodes(node: Any, wanted: str) -> Iterator[Any]:
-    if type(node).__name__ == wanted:
-        yield node
-    for _, child in _children(node):
-        yield from _nodes(child, wanted)
-
-
 def _always(condition: Any) -> bool:
     """Tell whether a condition visibly holds for every row: it names no column, or compares one with itself."""
     name = type(condition).__name__
@@ -568,9 +566,11 @@ def _always(condition: Any) -> bool:
         some = any if condition.boolop == BoolExprType.OR_EXPR else all
         return some(_always(_unwrap(argument)) for argument in condition.args)
     if name == "A_Expr":
-        sides = [_names(_unwrap(side)) for side in (condition.lexpr, condition.rexpr)]
-        if sides[0] and sides[0] == sides[1]:
+        left, right = _unwrap(condition.lexpr), _unwrap(condition.rexpr)
+        if _names(left) and _names(left) == _names(right):
             return True
+        if _strings(condition.name)[-1] in _LIKE and type(right).__name__ == "A_Const":
+            return set(right.sval.sval) == {"%"}
     return next(_nodes(condition, "ColumnRef"), None) is None
 
 

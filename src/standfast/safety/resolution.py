@@ -12,6 +12,8 @@ from standfast.store.sql import statements
 _SQL = statements(__package__, "resolution.sql")
 _VIEWS = frozenset({"v", "m"})
 TABLES = frozenset({"r", "p"})
+IMPLIED = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
+"""Columns that every table has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,10 @@ class Relation:
     """Columns of primary, unique and foreign keys."""
     ancestors: frozenset[str] = frozenset()
     """Tables that it inherits from, and that show its rows as theirs."""
+    primary: frozenset[str] = frozenset()
+    """Columns of the primary key."""
+    identities: frozenset[str] = frozenset()
+    """Columns whose values the server always makes itself."""
     behind: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Tables behind a view, and the columns that it uses; None for all of them."""
     runs: frozenset[str] = frozenset()
@@ -64,6 +70,19 @@ class Function:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """A function that the server runs by itself when rows of a table change."""
+
+    function: str
+    """`schema.name`"""
+    events: frozenset[str]
+    """`insert`, `update` and `delete` of the table that make it run, by cascading elsewhere, too."""
+    source: str
+    trusted: bool
+    """False if its language lets it do what the server's account may."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolution:
     """What all names of a plan mean."""
 
@@ -74,6 +93,8 @@ class Resolution:
     """Operators that may run a function of the target's own."""
     types: Mapping[Name, frozenset[str]] = field(default_factory=dict)
     """Types whose values are made or checked by functions of the target's own, and those functions."""
+    triggers: Mapping[str, tuple[Trigger, ...]] = field(default_factory=dict)
+    """By `schema.table` that a statement writes; those of tables that cascades reach from there, too."""
 
 
 async def resolve(connection: Connection, parsed: Iterable[Statement]) -> Resolution:
@@ -83,11 +104,16 @@ async def resolve(connection: Connection, parsed: Iterable[Statement]) -> Resolu
     functions = {name for s in parsed for name in (*s.functions, *s.fields)}
     operators = {name for s in parsed for name in s.operators}
     types = {name for s in parsed for name in s.types}
+    relations = await _relations(connection, sorted(names, key=str))
+    written = {write.table for s in parsed for write in s.writes}
     return Resolution(
-        relations=await _relations(connection, sorted(names, key=str)),
+        relations=relations,
         functions=await _functions(connection, sorted(functions, key=str)),
         own_operators=frozenset(map(_written, await _rows(connection, "operators", operators))),
         types={_written(row): frozenset(row["runs"]) for row in await _rows(connection, "types", types)},
+        triggers=await _triggers(
+            connection, {t for name in written & relations.keys() for t in relations[name].tables}
+        ),
     )
 
 
@@ -116,6 +142,8 @@ async def _relations(connection: Connection, names: list[Name]) -> dict[Name, Re
             columns=row["columns"],
             keys=frozenset(row["keys"]),
             ancestors=frozenset(row["ancestors"]),
+            primary=frozenset(row["primary_key"]),
+            identities=frozenset(row["identities"]),
             behind=behind.get(row["oid"], {}),
             runs=runs.get(row["oid"], frozenset()),
         )
@@ -159,4 +187,16 @@ async def _functions(connection: Connection, names: list[Name]) -> dict[Name, tu
         name = _written(row)
         function = Function(schema=row["schema"], volatility=row["volatility"], takes_one=row["takes_one"])
         found[name] = (*found.get(name, ()), function)
+    return found
+
+
+async def _triggers(connection: Connection, tables: Collection[str]) -> dict[str, tuple[Trigger, ...]]:
+    if not tables:
+        return {}
+    found: dict[str, tuple[Trigger, ...]] = {}
+    for row in await (await connection.execute(_SQL["triggers"], {"tables": sorted(tables)})).fetchall():
+        trigger = Trigger(
+            function=row["function"], events=frozenset(row["events"]), source=row["source"], trusted=row["trusted"]
+        )
+        found[row["table"]] = (*found.get(row["table"], ()), trigger)
     return found

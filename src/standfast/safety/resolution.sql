@@ -13,6 +13,9 @@ SELECT w.schema AS written_schema, w.name AS written_name, c.oid::bigint AS oid,
              SELECT un.nspname || '.' || u.relname FROM up
              JOIN pg_class u ON u.oid = up.relid JOIN pg_namespace un ON un.oid = u.relnamespace) AS ancestors,
        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS definition,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attidentity = 'a') AS identities,
+       ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey)
+             WHERE i.indrelid = c.oid AND i.indisprimary) AS primary_key,
        ARRAY(SELECT DISTINCT a.attname::text
              FROM (SELECT unnest(i.indkey::smallint[]) FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique
                    UNION SELECT unnest(k.conkey) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f'
@@ -132,3 +135,26 @@ JOIN pg_namespace n ON n.oid = o.oprnamespace
 WHERE n.nspname = ANY(CASE WHEN w.schema IS NULL THEN current_schemas(true) ELSE ARRAY[w.schema::name] END) AND n.nspname <> 'pg_catalog'
   AND NOT EXISTS (SELECT FROM pg_depend d
                   WHERE d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e')
+
+-- triggers --
+-- What triggers run when a statement inserts, updates or deletes rows of these tables, of deletions that cascade, too.
+WITH RECURSIVE reached(name, oid, statement, event) AS (
+    SELECT n.nspname || '.' || c.relname, part.relid::oid, s.event, s.event
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) AS part(relid)
+    CROSS JOIN unnest(ARRAY['insert', 'update', 'delete']) AS s(event)
+    WHERE n.nspname || '.' || c.relname = ANY(%(tables)s)
+    UNION
+    SELECT reached.name, k.conrelid, reached.statement, CASE k.confdeltype WHEN 'c' THEN 'delete' ELSE 'update' END
+    FROM reached JOIN pg_constraint k ON k.confrelid = reached.oid
+    WHERE reached.event = 'delete' AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')
+)
+SELECT reached.name AS table, n.nspname || '.' || p.proname AS function, p.prosrc AS source, l.lanpltrusted AS trusted,
+       array_agg(DISTINCT reached.statement) AS events
+FROM reached
+JOIN pg_trigger t ON t.tgrelid = reached.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                 AND t.tgtype & CASE reached.event WHEN 'insert' THEN 4 WHEN 'delete' THEN 8 ELSE 16 END > 0
+JOIN pg_proc p ON p.oid = t.tgfoid
+JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+JOIN pg_namespace n ON n.oid = p.pronamespace
+GROUP BY 1, 2, 3, 4

@@ -144,7 +144,7 @@ def _parse(operation: Operation, constraints: Constraints) -> _Judged:
 async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstances, connection: Connection) -> None:
     resolution = await resolve(connection, [j.statement for j in judged if j.statement is not None])
     await connection.rollback()
-    for operation in judged:
+    for index, operation in enumerate(judged):
         if operation.statement is None:
             continue
         operation.case = Case(
@@ -154,6 +154,7 @@ async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstan
             constraints=circumstances.constraints,
             now=circumstances.now,
             ticket=circumstances.ticket,
+            earlier=tuple(before.operation for before in judged[:index]),
         )
         for rule in RULES:
             operation.findings += rule.before(operation.case)

@@ -1,13 +1,13 @@
 """What a rule sees, and what a rule is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
 from standfast.plan import Operation
 from standfast.report import Finding, RowCounts, Verdict
-from standfast.safety.constraints import Constraints
+from standfast.safety.constraints import ColumnConstraint, Constraints
 from standfast.safety.effect import OperationEffect
 from standfast.safety.parsing import Statement, Write
 from standfast.safety.resolution import Relation, Resolution
@@ -23,6 +23,8 @@ class Case:
     resolution: Resolution
     constraints: Constraints
     now: datetime
+    earlier: tuple[Operation, ...] = ()
+    """The operations of the plan that come before it."""
     ticket: Ticket | None = None
     """None where a plan is checked for itself."""
 
@@ -30,6 +32,12 @@ class Case:
     def takes_back(self) -> bool:
         """Whether the ledger made the plan, to put rows back as they were: each by its key, as it was measured."""
         return self.ticket is not None and self.ticket.undo_of is not None
+
+    @property
+    def relations(self) -> list[Relation]:
+        """The known relations that the statement names anywhere."""
+        names = self.statement.reads | {write.table for write in self.statement.writes}
+        return [self.resolution.relations[name] for name in names if name in self.resolution.relations]
 
     @property
     def writes(self) -> list[tuple[Write, Relation]]:
@@ -54,6 +62,21 @@ class Case:
             return None
         return [self.resolution.relations[name] for name in names if name in self.resolution.relations]
 
+    def may_mean(self, references: Iterable[tuple[str, ...]], column: ColumnConstraint) -> bool:
+        """Tell whether a reference may mean the column: by its name, by `*`, or by the row as a whole."""
+        known = self.resolution.relations
+        touching = [relation for relation in self.relations if relation.holds(column.table, column.name)]
+        rows = {alias for alias, name in self.statement.named if name in known and known[name] in touching}
+        rows |= self.statement.aliases
+        for parts in references:
+            meant = self.meant_by(parts[-2]) if len(parts) > 1 else None
+            if meant is not None:
+                if parts[-1] in (column.name, "*") and any(relation in touching for relation in meant):
+                    return True
+            elif column.name in parts or parts[-1] == "*" or parts[-1] in rows:
+                return True
+        return False
+
     def counted(self, effect: OperationEffect) -> dict[str, RowCounts]:
         """Return the rows that count: all but those that triggers write where the constraints allow it."""
         return {
@@ -74,7 +97,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A plan of one operation on the sample shop: the rule's documents show it, and its tests run it."""
+    """A plan for the sample shop, mostly of one operation: the documents show it, and the tests run it."""
 
     sql: str
     params: tuple[Any, ...] = ()
@@ -88,6 +111,10 @@ class Example:
     """SQL that is run in the shop first, by its owner."""
     operation: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the operation, such as `expect_rows`."""
+    earlier: tuple[str, ...] = ()
+    """Statements of the plan that come before it."""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the plan, such as `declined`."""
     ticket: str = ""
     """What the ticket says; empty to check without one, and so without grounding."""
 

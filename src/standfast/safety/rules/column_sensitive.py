@@ -1,4 +1,4 @@
-"""Sensitive columns: secret ones are never read, personal ones and money are a person's business."""
+"""The rule `column.sensitive`."""
 
 from collections.abc import Iterator
 
@@ -6,26 +6,51 @@ from standfast.report import Finding, Verdict
 from standfast.safety.constraints import ColumnClass, ColumnConstraint
 from standfast.safety.effect import OperationEffect
 from standfast.safety.parsing import Name
-from standfast.safety.resolution import Relation
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.rules.case import Case, Example, Rule
 
 
 class SensitiveColumns(Rule):
     """Goes by names, not by scopes: a name that could mean a sensitive column counts as meaning it."""
 
     id = "column.sensitive"
+    verdict = Verdict.APPROVAL
+    rationale = (
+        "Secret columns are never read, in whatever disguise: `*`, a whole row, a view, a condition. "
+        "Personal data and money are a person's business."
+    )
+    examples = (
+        Example(sql="SELECT name, locked FROM shop.customers WHERE id = 7", why="names no sensitive column"),
+        Example(
+            sql="SELECT email FROM shop.customers WHERE id = 7", finds=Verdict.APPROVAL, why="personal data is read"
+        ),
+        Example(
+            sql="SELECT id FROM shop.customers WHERE tax_id LIKE 'TAX-1%'",
+            finds=Verdict.BLOCK,
+            why="a condition on a secret tells what it is, guess by guess",
+        ),
+        Example(sql="SELECT to_jsonb(c) FROM shop.customers c", finds=Verdict.BLOCK, why="the row holds a secret"),
+        Example(
+            sql="UPDATE shop.customers SET locked = false WHERE id = 13 RETURNING *",
+            finds=Verdict.APPROVAL,
+            why="returns the secret of a row that it writes itself",
+        ),
+        Example(
+            sql="UPDATE shop.payments_2026_h1 SET amount = 10 WHERE id = 1003",
+            finds=Verdict.APPROVAL,
+            why="a partition's money is the table's money",
+        ),
+    )
 
     def before(self, case: Case) -> Iterator[Finding]:
-        relations = self._named(case)
         for column in case.constraints.columns:
             if column.column_class is None:
                 continue
-            touching = [relation for relation in relations if relation.holds(column.table, column.name)]
-            readable = bool(touching) and column.column_class is not ColumnClass.MONEY
-            if readable and self._read(case, column, touching):
+            touched = any(relation.holds(column.table, column.name) for relation in case.relations)
+            readable = touched and column.column_class is not ColumnClass.MONEY
+            if readable and self._read(case, column):
                 secret = column.column_class is ColumnClass.SECRET
                 yield self._judge(Verdict.BLOCK if secret else Verdict.APPROVAL, column, "is read")
-            elif readable and self._means(case, case.statement.returned, column, touching):
+            elif readable and case.may_mean(case.statement.returned, column):
                 yield self._judge(Verdict.APPROVAL, column, "is returned")
             if self._written(case, column):
                 yield self._judge(Verdict.APPROVAL, column, "is written")
@@ -40,36 +65,16 @@ class SensitiveColumns(Rule):
             if changed and column.column_class is not None and not self._written(case, column):
                 yield self._judge(Verdict.APPROVAL, column, "is written")
 
-    def _named(self, case: Case) -> list[Relation]:
-        names = case.statement.reads | {write.table for write in case.statement.writes}
-        return [case.resolution.relations[name] for name in names if name in case.resolution.relations]
-
-    def _read(self, case: Case, column: ColumnConstraint, touching: list[Relation]) -> bool:
-        through_view = any(relation.shows(column.table, column.name) for relation in touching)
+    def _read(self, case: Case, column: ColumnConstraint) -> bool:
+        through_view = any(relation.shows(column.table, column.name) for relation in case.relations)
         as_function = any(function.name == column.name for function in case.statement.functions)
         references = case.statement.columns
         if any(column.table in case.resolution.relations[name].tables for name in self._reads(case)):
             references = references | case.statement.returned  # not only the rows that the statement itself writes
-        return through_view or as_function or self._means(case, references, column, touching)
+        return through_view or as_function or case.may_mean(references, column)
 
     def _reads(self, case: Case) -> Iterator[Name]:
         return (name for name in case.statement.reads if name in case.resolution.relations)
-
-    def _means(
-        self, case: Case, references: set[tuple[str, ...]], column: ColumnConstraint, touching: list[Relation]
-    ) -> bool:
-        """Tell whether a reference may mean the column: by its name, by `*`, or by the row as a whole."""
-        known = case.resolution.relations
-        rows = {alias for alias, name in case.statement.named if name in known and known[name] in touching}
-        rows |= case.statement.aliases
-        for parts in references:
-            meant = case.meant_by(parts[-2]) if len(parts) > 1 else None
-            if meant is not None:
-                if parts[-1] in (column.name, "*") and any(relation in touching for relation in meant):
-                    return True
-            elif column.name in parts or parts[-1] == "*" or parts[-1] in rows:
-                return True
-        return False
 
     def _written(self, case: Case, column: ColumnConstraint) -> bool:
         return any(

@@ -1,4 +1,4 @@
-"""Functions: what a call may do is known for built-in ones that compute, and for those that the constraints name."""
+"""The rule `function`."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from standfast.report import Finding, Verdict
 from standfast.safety.parsing import Name
 from standfast.safety.resolution import Function
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.rules.case import Case, Example, Rule
 
 _SYSTEM = "pg_catalog"
 # Volatile by PostgreSQL's catalog, but they change nothing and reveal nothing.
@@ -33,9 +33,42 @@ _BLOCKED = re.compile(
 
 
 class Functions(Rule):
-    """All functions that a name may mean are judged: the arguments decide only when it runs."""
-
     id = "function"
+    verdict = Verdict.APPROVAL
+    rationale = (
+        "What a call may do is known for built-in functions that only compute, and for those that the constraints "
+        "name. Functions that reach beyond the rows of the plan, or run SQL given as text, are blocked whatever the "
+        "constraints say. All functions that a name may mean are judged: the arguments decide only when it runs."
+    )
+    examples = (
+        Example(sql="SELECT upper(name), now() FROM shop.customers WHERE id = 7", why="built-in, and only computes"),
+        Example(sql="SELECT pg_sleep(60)", finds=Verdict.BLOCK, why="holds up the server"),
+        Example(
+            sql="SELECT query_to_xml('DELETE FROM shop.orders', true, true, '')",
+            finds=Verdict.BLOCK,
+            why="runs SQL that no rule has seen",
+        ),
+        Example(
+            sql="SELECT nextval('shop.orders_id_seq')", finds=Verdict.BLOCK, why="a used up value never comes back"
+        ),
+        Example(
+            sql="SELECT shop.greeting(name) FROM shop.customers WHERE id = 7",
+            setup="CREATE FUNCTION shop.greeting(text) RETURNS text LANGUAGE sql AS 'SELECT ''Dear '' || $1'",
+            finds=Verdict.APPROVAL,
+            why="nobody said what the target's own function does",
+        ),
+        Example(
+            sql="SELECT shop.greeting(name) FROM shop.customers WHERE id = 7",
+            setup="CREATE FUNCTION shop.greeting(text) RETURNS text LANGUAGE sql AS 'SELECT ''Dear '' || $1'",
+            constraints="functions: {auto: [shop.greeting]}",
+            why="the constraints vouch for it",
+        ),
+        Example(
+            sql="ALTER TABLE shop.orders ADD COLUMN token uuid DEFAULT gen_random_uuid()",
+            finds=Verdict.BLOCK,
+            why="a volatile default rewrites the whole table",
+        ),
+    )
 
     def before(self, case: Case) -> Iterator[Finding]:
         for name in sorted(case.statement.functions, key=str):

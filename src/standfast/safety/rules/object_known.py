@@ -1,20 +1,38 @@
-"""Statements may name what exists in the target's own schemas, and nothing of the system's or ours."""
+"""The rule `object.known`."""
 
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
 from standfast.safety.parsing import Name
-from standfast.safety.resolution import TABLES
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.resolution import IMPLIED, TABLES
+from standfast.safety.rules.case import Case, Example, Rule
 
 _FOREIGN_TABLE = "f"
-_IMPLIED = frozenset({"*", "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 
 
 class KnownObjects(Rule):
-    """Unknown relations and columns and those of other schemas are blocked; a write through a view needs a person."""
-
     id = "object.known"
+    verdict = Verdict.BLOCK
+    rationale = (
+        "Statements may name what exists in the target's own schemas, and nothing of the system, of Standfast or of "
+        "other servers. A write through a view needs a person: it changes what stands behind the view."
+    )
+    examples = (
+        Example(sql="SELECT o.status FROM shop.orders o WHERE o.id = 1042", why="all of it exists"),
+        Example(sql="SELECT status FROM shop.order", finds=Verdict.BLOCK, why="there is no such table"),
+        Example(
+            sql="SELECT o.state FROM shop.orders o",
+            finds=Verdict.BLOCK,
+            why="there is no such column, and PostgreSQL might take it for a function of the row",
+        ),
+        Example(sql="SELECT rolname FROM pg_roles", finds=Verdict.BLOCK, why="a catalog of the system"),
+        Example(
+            sql="UPDATE shop.names SET name = 'Ann Elm' WHERE id = 7",
+            setup="CREATE VIEW shop.names AS SELECT id, name FROM shop.customers",
+            finds=Verdict.APPROVAL,
+            why="writes to the customers behind the view",
+        ),
+    )
 
     def before(self, case: Case) -> Iterator[Finding]:
         statement = case.statement
@@ -35,7 +53,7 @@ class KnownObjects(Rule):
                 yield self.finding(Verdict.APPROVAL, message, name=relation.full_name)
         for parts in sorted(statement.columns | statement.returned):
             relations = case.meant_by(parts[-2]) if len(parts) > 1 else None
-            if relations and not any(parts[-1] in relation.columns or parts[-1] in _IMPLIED for relation in relations):
+            if relations and not any(parts[-1] in {*relation.columns, *IMPLIED, "*"} for relation in relations):
                 # PostgreSQL would take it for a function of the whole row.
                 message = f"there is no column {'.'.join(parts)}"
                 yield self.finding(Verdict.BLOCK, message, mendable=True, name=".".join(parts))

@@ -1,16 +1,35 @@
-"""How many rows one operation may change, as measured and not as estimated."""
+"""The rule `rows.limit`."""
 
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
 from standfast.safety.effect import OperationEffect
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.rules.case import Case, Example, Rule
 
 
 class RowLimit(Rule):
-    """Above the lower limit a person decides, above the upper one nobody can look at the rows any more."""
-
     id = "rows.limit"
+    verdict = Verdict.APPROVAL
+    rationale = (
+        "How many rows one operation may change, as measured and not as estimated. Above the lower limit a person "
+        "decides, above the upper one nobody can look at the rows any more."
+    )
+    examples = (
+        Example(
+            sql="UPDATE shop.orders SET note = 'checked' WHERE id BETWEEN 1041 AND 1045",
+            why="five rows are few enough in the sample shop",
+        ),
+        Example(
+            sql="UPDATE shop.orders SET note = 'checked' WHERE id BETWEEN 1041 AND 1046",
+            finds=Verdict.APPROVAL,
+            why="six are not",
+        ),
+        Example(
+            sql="UPDATE shop.orders SET note = 'checked' WHERE id > 1000",
+            finds=Verdict.BLOCK,
+            why="1200 are more than anybody looks at",
+        ),
+    )
 
     def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
         limits = case.constraints.limits

@@ -1,18 +1,42 @@
-"""What could not be looked at row by row can't be approved by itself."""
+"""The rule `rows.unmeasured`."""
 
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
 from standfast.safety.effect import OperationEffect
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.rules.case import Case, Example, Rule
 
 _LOCKING = frozenset({"add_column", "create_index"})
 
 
 class UnmeasuredRows(Rule):
-    """Tables without a primary key or too large for images: rows are only counted. Emptied tables: not even that."""
-
     id = "rows.unmeasured"
+    verdict = Verdict.APPROVAL
+    rationale = (
+        "What could not be looked at row by row is not approved by itself: tables without a primary key, too large or "
+        "not readable are only counted. What becomes of emptied tables is not even counted, so they are blocked."
+    )
+    examples = (
+        Example(sql="UPDATE shop.orders SET note = 'gift' WHERE id = 1042", why="each row is shown"),
+        Example(
+            sql="UPDATE shop.flags SET name = 'closed' WHERE name = 'open'",
+            setup="CREATE TABLE shop.flags (name text); INSERT INTO shop.flags VALUES ('open')",
+            finds=Verdict.APPROVAL,
+            why="without a primary key nothing tells its rows apart",
+        ),
+        Example(
+            sql="UPDATE shop.orders SET note = 'gift' WHERE id = 1042",
+            setup="""
+                CREATE TABLE shop.carts (id integer PRIMARY KEY);
+                CREATE FUNCTION shop.empty_carts() RETURNS trigger LANGUAGE plpgsql
+                    AS $$ BEGIN TRUNCATE shop.carts; RETURN NULL; END $$;
+                CREATE TRIGGER empty_carts AFTER UPDATE ON shop.orders
+                    FOR EACH STATEMENT EXECUTE FUNCTION shop.empty_carts()
+            """,
+            finds=Verdict.BLOCK,
+            why="its trigger empties a table",
+        ),
+    )
 
     def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
         for table in sorted(set(effect.locked) - (case.named_tables if case.statement.kind in _LOCKING else set())):

@@ -1,15 +1,32 @@
-"""An UPDATE or DELETE without WHERE means all rows, which is hardly ever meant."""
+"""The rule `statement.where`."""
 
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.rules.case import Case, Example, Rule
 
 
 class WhereRequired(Rule):
-    """Holds for each UPDATE and DELETE of the statement, those in its WITH included."""
-
     id = "statement.where"
+    verdict = Verdict.BLOCK
+    rationale = (
+        "An UPDATE or DELETE without WHERE means all rows, which is hardly ever meant. "
+        "One whose condition holds for every row is looked at by a person."
+    )
+    examples = (
+        Example(sql="UPDATE shop.orders SET note = 'gift' WHERE id = 1042", why="says which row"),
+        Example(sql="UPDATE shop.orders SET note = 'gift'", finds=Verdict.BLOCK, why="would change every order"),
+        Example(
+            sql="WITH gone AS (DELETE FROM shop.refunds) SELECT 1",
+            finds=Verdict.BLOCK,
+            why="the same, hidden in a WITH",
+        ),
+        Example(
+            sql="DELETE FROM shop.refunds WHERE id = id",
+            finds=Verdict.APPROVAL,
+            why="a condition that is always true is none",
+        ),
+    )
 
     def before(self, case: Case) -> Iterator[Finding]:
         for write in case.statement.writes:

@@ -1,19 +1,44 @@
-"""Amounts that are out of the ordinary, and changes that are, are looked at."""
+"""The rule `value.limit`."""
 
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from standfast.report import Finding, RowChange
+from standfast.report import Finding, RowChange, Verdict
 from standfast.safety.constraints import ValueConstraint
 from standfast.safety.effect import OperationEffect
-from standfast.safety.rules.case import Case, Rule
+from standfast.safety.rules.case import Case, Example, Rule
 
 
 class ValueLimits(Rule):
-    """Compares the values of all measured rows, before and after, with `values` of the constraints."""
-
     id = "value.limit"
+    verdict = Verdict.APPROVAL
+    rationale = (
+        "Amounts that are out of the ordinary, and changes that are, are looked at: the values of all measured rows, "
+        "before and after, are compared with `values` of the constraints, whatever has set them."
+    )
+    examples = (
+        Example(
+            sql="INSERT INTO shop.refunds (order_id, amount, reason) VALUES (1042, 20, 'late')",
+            why="20 is below the sample shop's limit of 100",
+        ),
+        Example(
+            sql="INSERT INTO shop.refunds (order_id, amount, reason) VALUES (1042, 150, 'lost')",
+            finds=Verdict.APPROVAL,
+            why="150 is above it",
+        ),
+        Example(
+            sql="UPDATE shop.customers SET credit = credit + 30 WHERE id = 7",
+            finds=Verdict.APPROVAL,
+            why="measured, not read: the statement only says 30 more",
+        ),
+        Example(
+            sql="UPDATE shop.customers SET credit = credit + 20 WHERE id = 7",
+            constraints="values: [{table: shop.customers, column: credit, change_above: 10}]",
+            finds=Verdict.APPROVAL,
+            why="20 is little, but much for one change",
+        ),
+    )
 
     def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
         for limit in case.constraints.values:
