@@ -12,7 +12,6 @@ from tests.corpus import CONSTRAINTS, Entry, entries, parameters
 from tests.integration.clinic import Clinic
 from tests.older_postgres import NEWEST
 
-
 BY_GRAMMAR = ("text_and_protocol", "transaction_and_session", "ddl")
 """Kinds that our own parser tells, whatever the server."""
 newest = pytest.mark.parametrize("any_postgres", [NEWEST], ids=[f"postgres{NEWEST}"], indirect=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from standfast.report import Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
-from standfast.safety.parsing import Name, Statement
-from standfast.safety.resolution import TABLES, Relation, resolve
+from standfast.safety.parsing import Name
+from standfast.safety.resolution import TABLES, Relation, relations_of
 from standfast.store.connections import Connection
 from standfast.store.migrate import Accesses
 from standfast.store.roles import Access, Privilege, open_access
@@ -61,8 +61,7 @@ async def masked_columns(
 
 async def _relations(connection: Connection, accesses: Sequence[Access]) -> dict[str, Relation]:
     names = {Name(access.schema, access.name) for access in accesses}
-    resolution = await resolve(connection, [Statement(kind="select", reads=names)])
-    return {relation.full_name: relation for relation in resolution.relations.values()}
+    return {relation.full_name: relation for relation in (await relations_of(connection, names)).values()}
 
 
 async def _own_triggers(connection: Connection, schemas: Sequence[str]) -> bool:

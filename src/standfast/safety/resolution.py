@@ -104,7 +104,7 @@ async def resolve(connection: Connection, parsed: Iterable[Statement]) -> Resolu
     functions = {name for s in parsed for name in (*s.functions, *s.fields)}
     operators = {name for s in parsed for name in s.operators}
     types = {name for s in parsed for name in s.types}
-    relations = await _relations(connection, sorted(names, key=str))
+    relations = await relations_of(connection, names)
     written = {write.table for s in parsed for write in s.writes}
     return Resolution(
         relations=relations,
@@ -129,7 +129,9 @@ def _written(row: DictRow) -> Name:
     return Name(row["written_schema"], row["written_name"])
 
 
-async def _relations(connection: Connection, names: list[Name]) -> dict[Name, Relation]:
+async def relations_of(connection: Connection, names: Iterable[Name]) -> dict[Name, Relation]:
+    """Return what names of relations mean in this session; those that mean nothing are left out."""
+    names = sorted(names, key=str)
     rows = await _rows(connection, "relations", names)
     views = {row["oid"]: row["definition"] for row in rows if row["kind"] in _VIEWS}
     behind, runs = await _behind(connection, views), await _run_by(connection, views)

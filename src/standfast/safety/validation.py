@@ -154,6 +154,7 @@ async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstan
             constraints=circumstances.constraints,
             now=circumstances.now,
             ticket=circumstances.ticket,
+            takes_back=circumstances.recalled is not None,
             earlier=tuple(before.operation for before in judged[:index]),
         )
         for rule in RULES:

@@ -139,6 +139,7 @@ class Example:
     now: datetime = NOW
     params: tuple[Any, ...] = ()
     ticket: Ticket | None = None
+    takes_back: bool = False
 
 
 ONE = {"public.orders": RowCounts(updated=1)}
@@ -310,14 +311,14 @@ EXAMPLES = [
     Example("predicate.required", "INSERT INTO tenants (tenant_id) VALUES (1)", "block"),
     Example("predicate.required", "INSERT INTO tenants VALUES (1, 1, 1)", "block"),
     Example("predicate.required", "SELECT note FROM tenants", None),
-    Example("predicate.required", "DELETE FROM tenants WHERE id = 1", None, ticket=ticket(undo_of="ticket/shop/T-0")),
-    Example("column.protected", "INSERT INTO orders VALUES (1)", None, ticket=ticket(undo_of="ticket/shop/T-0")),
+    Example("predicate.required", "DELETE FROM tenants WHERE id = 1", None, takes_back=True),
+    Example("column.protected", "INSERT INTO orders VALUES (1)", None, takes_back=True),
     Example(
         "column.protected",
         UPDATE,
         "block",
         rows=(updated("public.orders", placed_at=1),),
-        ticket=ticket(undo_of="ticket/shop/T-0"),
+        takes_back=True,
     ),
     Example("window", UPDATE, None),
     Example("window", UPDATE, "block", now=datetime(2026, 11, 20, 13, tzinfo=UTC)),
@@ -415,6 +416,7 @@ def findings(
         constraints=constraints,
         now=example.now,
         ticket=example.ticket,
+        takes_back=example.takes_back,
     )
     effect = OperationEffect(rows=example.rows, counts=example.counts, **example.effect)
     return [*rule.before(case), *rule.after(case, effect)]

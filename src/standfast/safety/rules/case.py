@@ -27,11 +27,8 @@ class Case:
     """The operations of the plan that come before it."""
     ticket: Ticket | None = None
     """None where a plan is checked for itself."""
-
-    @property
-    def takes_back(self) -> bool:
-        """Whether the ledger made the plan, to put rows back as they were: each by its key, as it was measured."""
-        return self.ticket is not None and self.ticket.undo_of is not None
+    takes_back: bool = False
+    """The ledger made the plan, to put rows back as they were: each by its key, as it was measured."""
 
     @property
     def relations(self) -> list[Relation]:
