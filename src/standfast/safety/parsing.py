@@ -175,10 +175,10 @@ class Statement:
     """What one statement says."""
 
     kind: str
-    bare: str
+    bare: str = ""
     """The text with spaces in place of its comments."""
-    comments: tuple[str, ...]
-    tree: Any
+    comments: tuple[str, ...] = ()
+    tree: Any = None
     """As parsed, for `standfast.safety.sources`."""
     reads: set[Name] = field(default_factory=set)
     """Relations named anywhere but as a write's target; names of WITH queries included."""
