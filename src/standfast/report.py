@@ -109,6 +109,8 @@ class Undo(Record):
     """Tables that are left to their triggers."""
     remarks: tuple[str, ...] = ()
     """What stays different all the same, or why the plan can't be taken back."""
+    forbidden: bool = False
+    """True if it could be taken back, but the target's constraints leave no right to do so."""
 
 
 class SafetyReport(Record):

@@ -63,7 +63,7 @@ CREATE TABLE clinic.bills (
 CREATE TABLE clinic.letters (id int PRIMARY KEY, visit_id int REFERENCES clinic.visits ON DELETE SET NULL);
 CREATE TABLE clinic.totals (id int PRIMARY KEY, visits int NOT NULL);
 CREATE TABLE clinic.log (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text);
-CREATE TABLE clinic.places (id int PRIMARY KEY, at clinic.place);
+CREATE TABLE clinic.places (id int PRIMARY KEY, at clinic.place, others clinic.place[]);
 CREATE TABLE clinic.loose (what text);
 CREATE TABLE clinic.stays (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
 CREATE TABLE clinic.stays_1 PARTITION OF clinic.stays FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
@@ -94,7 +94,7 @@ INSERT INTO clinic.totals VALUES (1, 0);
 INSERT INTO clinic.visits (id, patient_id, note) SELECT n, (n + 1) / 2, 'n' || n FROM generate_series(1, 8) n;
 INSERT INTO clinic.bills SELECT n, line, n * 10 + line FROM generate_series(1, 8) n, generate_series(1, 2) line;
 INSERT INTO clinic.letters SELECT n, n FROM generate_series(1, 8) n;
-INSERT INTO clinic.places VALUES (1, ('Paris', 'Rue 1'));
+INSERT INTO clinic.places VALUES (1, ('Paris', 'Rue 1'), NULL), (2, NULL, ARRAY[('Rome', NULL)::clinic.place]);
 INSERT INTO clinic.loose VALUES ('a');
 INSERT INTO clinic.stays SELECT n, date '2026-01-10' + n FROM generate_series(1, 3) n;
 INSERT INTO clinic.versions VALUES (1, 'a');
@@ -216,6 +216,8 @@ REVERSIBLE = {
         """MERGE INTO letters l USING visits v ON l.id = v.id WHEN MATCHED AND v.id < 3 THEN DELETE
            WHEN MATCHED AND v.id = 3 THEN UPDATE SET visit_id = 4"""
     ],
+    "a part of a composite value": ["UPDATE places SET at.city = 'Rome' WHERE id = 1"],
+    "a row with a composite value": ["DELETE FROM places WHERE id = 1"],
     "nothing": ["UPDATE visits SET note = 'x' WHERE id = 12345"],
 }
 
@@ -234,8 +236,8 @@ async def test_what_is_proved_restores_every_row_of_the_executed_plan(clinic: Cl
 IRREVERSIBLE = {
     "no key": (["INSERT INTO loose VALUES ('b')"], "could not be measured"),
     "a value without a text": (
-        ["DELETE FROM places WHERE id = 1"],
-        "a value of type place can't be given as a parameter",
+        ["DELETE FROM places WHERE id = 2"],
+        "a value of type place[] can't be given as a parameter",
     ),
     "a trigger that counts up": (["UPDATE versions SET text = 'b' WHERE id = 1"], "clinic.versions.version"),
 }
@@ -250,6 +252,14 @@ async def test_what_can_not_be_taken_back_needs_a_person_and_says_why(
     assert (report.undo_proved, report.undo and report.undo.operations) == (False, ())
     (finding,) = [finding for finding in report.findings if finding.rule == "undo.unproved"]
     assert reason in finding.message
+
+
+async def test_what_the_constraints_leave_no_right_to_take_back_is_said_and_runs(clinic: Clinic) -> None:
+    for role in (Role.REHEARSER, Role.WRITER):
+        clinic.owner(f"REVOKE DELETE ON clinic.versions FROM {role_name('clinic', role)}")
+    report = await clinic.report(plan("INSERT INTO versions (id, text) VALUES (2, 'b')"))
+    assert (report.verdict, report.undo_proved) == (Verdict.AUTO, False)
+    assert [finding.rule for finding in report.findings] == ["undo.unproved"]
 
 
 async def test_more_than_rows_can_not_be_taken_back(clinic: Clinic) -> None:

@@ -18,6 +18,11 @@ Cells = dict[str, Any]
 class Irreversible(Exception):  # noqa: N818 - a reason, no error
     """The rows can't be put back by a plan."""
 
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden
+        """The rows could be put back, if it was allowed."""
+
 
 def compensation(
     changes: Iterable[TableChange],
@@ -66,6 +71,8 @@ class _Params:
         """Return the placeholder of one more value."""
         masked = column.name in self._hidden and cell is not None
         self.values.append(MASK if masked else _param(cell, column))
+        if isinstance(cell, dict) and not column.is_json:
+            return f"jsonb_populate_record(NULL::{column.type}, ${len(self.values)})"
         return f"${len(self.values)}{cast}"
 
 
@@ -183,6 +190,8 @@ def _param(cell: Any, column: Column) -> Any:
         return _json(cell)
     if isinstance(cell, list) and column.category == "A":
         return [_param(item, column) for item in cell]
+    if isinstance(cell, dict) and column.category == "C":
+        return _json(cell)
     if isinstance(cell, dict | list):
         raise Irreversible(f"a value of type {column.type} can't be given as a parameter")
     return str(cell)

@@ -18,6 +18,7 @@ _ORDERS: tuple[tuple[UndoStep, ...], ...] = (
     (UndoStep.UPDATE, UndoStep.DELETE, UndoStep.INSERT),  # where new rows hold what has to be unique
     (UndoStep.DELETE, UndoStep.INSERT, UndoStep.UPDATE),
 )
+_NO_RIGHT = "42501"
 
 
 async def prove(
@@ -40,17 +41,17 @@ async def prove(
     if locked := sorted({table for operation in effect.operations for table in operation.locked}):
         return Undo(remarks=(f"what was in {', '.join(locked)} is not known",)), False
     references = await meter.references([change.table for change in effect.changes])
-    reasons: dict[str, None] = {}
+    reasons: dict[str, bool] = {}
     for left, order in product(_left(effect, kept), _ORDERS):
         make = partial(compensation, effect.changes, left=left, order=order, references=references)
         try:
             differing = await _differing_after(make(), kept, meter, change)
             remarks = _remarks(effect, kept.intersection(left), differing)
         except Irreversible as reason:
-            reasons[str(reason)] = None
+            reasons[str(reason)] = reason.forbidden
         else:
             return Undo(operations=make(hidden=hidden), order=order, left=left, remarks=remarks), True
-    return Undo(remarks=tuple(reasons)), False
+    return Undo(remarks=tuple(reasons), forbidden=any(reasons.values())), False
 
 
 def _left(effect: Effect, kept: frozenset[str]) -> Iterator[tuple[str, ...]]:
@@ -79,7 +80,8 @@ async def _differing_after(
             await run_operation(change, operation, index)
         changes = await meter.take_again(besides=kept)
     except OperationRefused as refused:
-        raise Irreversible(f"the server refuses to put rows back: {refused.message}") from None
+        message = f"the server refuses to put rows back: {refused.message}"
+        raise Irreversible(message, forbidden=refused.sqlstate == _NO_RIGHT) from None
     finally:
         await change.execute("ROLLBACK TO SAVEPOINT undo")
     if changes is None:

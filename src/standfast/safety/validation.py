@@ -212,7 +212,8 @@ def _judge_total(judged: Sequence[_Judged], effect: Effect, constraints: Constra
 def _judge_undo(rehearsal: Rehearsal) -> Iterator[Finding]:
     if rehearsal.undo is not None and not rehearsal.undo_proved:
         message = f"the plan can't be taken back: {'; '.join(rehearsal.undo.remarks)}"
-        yield Finding(rule="undo.unproved", verdict=Verdict.APPROVAL, message=message)
+        verdict = Verdict.AUTO if rehearsal.undo.forbidden else Verdict.APPROVAL  # who forbids it knows it
+        yield Finding(rule="undo.unproved", verdict=verdict, message=message)
 
 
 def _judge_recalled(rehearsal: Rehearsal, recalled: Recalled) -> Iterator[Finding]:
