@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
+from standfast.safety.effect import OperationEffect
 from standfast.safety.rules.case import Case, Example, Rule
 
 
@@ -26,6 +27,14 @@ class Freezes(Rule):
             why="this freeze knows no exceptions",
         ),
         Example(
+            sql="SELECT shop.gift(1042)",
+            constraints="freezes: [{from: 2020-01-01, to: 2100-01-01, verdict: block}]",
+            setup="CREATE FUNCTION shop.gift(number integer) RETURNS void LANGUAGE sql AS"
+            " 'UPDATE shop.orders SET note = ''gift'' WHERE id = number'",
+            finds=Verdict.BLOCK,
+            why="a function writes",
+        ),
+        Example(
             sql="SELECT note FROM shop.orders WHERE id = 1042",
             constraints="freezes: [{from: 2020-01-01, to: 2100-01-01}]",
             why="reading is no change",
@@ -38,8 +47,14 @@ class Freezes(Rule):
     )
 
     def before(self, case: Case) -> Iterator[Finding]:
-        if not case.statement.writes:
-            return
+        if case.statement.writes:
+            yield from self._judge(case)
+
+    def after(self, case: Case, effect: OperationEffect) -> Iterator[Finding]:
+        if effect.counts and not case.statement.writes:  # a function did
+            yield from self._judge(case)
+
+    def _judge(self, case: Case) -> Iterator[Finding]:
         for freeze in case.constraints.freezes:
             if freeze.start <= case.now < freeze.end:
                 message = f"{freeze.reason or 'freeze'}, until {freeze.end.isoformat()}"
