@@ -26,10 +26,7 @@ from postgast.pg_query_pb2 import (
     Token,
 )
 
-from standfast.safety.tree import children as _children
-from standfast.safety.tree import nodes as _nodes
-from standfast.safety.tree import strings as _strings
-from standfast.safety.tree import unwrap as _unwrap
+from standfast.safety.tree import children, nodes, strings, unwrap
 
 MAX_STATEMENT_BYTES = 64 * 1024  # the parser's time grows with the square of nested comments
 
@@ -225,7 +222,7 @@ def parse_statement(text: str, *, max_bytes: int = MAX_STATEMENT_BYTES) -> State
         raise StatementRefused("statement.syntax", "nested too deeply to be checked; write it simpler") from None
     if len(tree.stmts) != 1:
         raise StatementRefused("statement.single", f"expected one statement, got {len(tree.stmts)}")
-    root = _unwrap(tree.stmts[0].stmt)
+    root = unwrap(tree.stmts[0].stmt)
     bare, comments = _without_comments(text)
     statement = Statement(_kind(root), bare, comments, root)
     if type(root).__name__ in _KNOWN_NODES:  # any other kind of statement is judged by its kind alone
@@ -263,14 +260,14 @@ def _kind(root: Any) -> str:
     if name in _DML:
         return _DML[name]
     if name == "ExplainStmt":
-        options = {_unwrap(option).defname for option in root.options}
+        options = {unwrap(option).defname for option in root.options}
         return "explain_analyze" if "analyze" in options else "explain"
     if name == "IndexStmt":
         return "create_index_concurrently" if root.concurrent else "create_index"
     if name == "AlterEnumStmt":
         return "add_enum_value" if not root.old_val else "rename_enum_value"
     if name == "AlterTableStmt":
-        plain = root.objtype == ObjectType.OBJECT_TABLE and all(map(_adds_plain_column, map(_unwrap, root.cmds)))
+        plain = root.objtype == ObjectType.OBJECT_TABLE and all(map(_adds_plain_column, map(unwrap, root.cmds)))
         return "add_column" if plain else "alter_table"
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name.removesuffix("Stmt")).lstrip("_")
 
@@ -279,10 +276,10 @@ def _adds_plain_column(command: Any) -> bool:
     """Tell whether a command adds a column that costs neither a rewrite nor a check of the table's rows."""
     if command.subtype != AlterTableType.AT_AddColumn:
         return False
-    column = _unwrap(getattr(command, "def"))
-    if "serial" in _strings(column.type_name.names)[-1]:
+    column = unwrap(getattr(command, "def"))
+    if "serial" in strings(column.type_name.names)[-1]:
         return False
-    constraints = {_unwrap(constraint).contype for constraint in column.constraints}
+    constraints = {unwrap(constraint).contype for constraint in column.constraints}
     filled = ConstrType.CONSTR_DEFAULT in constraints
     return constraints <= {ConstrType.CONSTR_DEFAULT, ConstrType.CONSTR_NULL} | (
         {ConstrType.CONSTR_NOTNULL} if filled else set()
@@ -376,7 +373,7 @@ class _Reader:
         reader = getattr(self, f"_read_{name.lower()}", None)
         if reader is not None:
             reader(node, place)
-        for role, child in _children(node):
+        for role, child in children(node):
             if role in _OPERATORS or role == "locked_rels":  # which repeats names that stand in FROM
                 continue
             if name == "RangeVar" and role == "alias":
@@ -387,7 +384,7 @@ class _Reader:
             self._operator(getattr(node, role))
 
     def _read_joinexpr(self, node: Any, _place: _Place) -> None:
-        self._statement.columns |= {(name,) for name in _strings(node.using_clause)}
+        self._statement.columns |= {(name,) for name in strings(node.using_clause)}
         if node.is_natural:
             self._statement.columns.add(("*",))
         if node.is_natural or node.using_clause:
@@ -419,17 +416,17 @@ class _Reader:
         table = self._name(node.relation)
         self._statement.writes += writes
         if "returning_clause" in node.DESCRIPTOR.fields_by_name and node.HasField("returning_clause"):
-            options = [_unwrap(option).value for option in node.returning_clause.options]
+            options = [unwrap(option).value for option in node.returning_clause.options]
             self._statement.named |= {(alias, table) for alias in ("old", "new", *options)}
 
     def _read_insertstmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
-        names = frozenset(_unwrap(column).name for column in node.cols) or None
+        names = frozenset(unwrap(column).name for column in node.cols) or None
         insert = Write(
             table,
             "insert",
             names,
-            pinned=_given(tuple(_unwrap(column).name for column in node.cols), _new_rows(_unwrap(node.select_stmt))),
+            pinned=_given(tuple(unwrap(column).name for column in node.cols), _new_rows(unwrap(node.select_stmt))),
             by_order=not node.cols and node.HasField("select_stmt"),
             overriding=node.override == OverridingKind.OVERRIDING_SYSTEM_VALUE,
         )
@@ -444,13 +441,13 @@ class _Reader:
     def _read_updatestmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
         columns, rebuilt = _set_columns(node.target_list, node.relation)
-        where = _unwrap(node.where_clause) if node.HasField("where_clause") else None
+        where = unwrap(node.where_clause) if node.HasField("where_clause") else None
         means_all = where is not None and _always(where)
         pinned = _pinned(node.where_clause, node.relation)
         self._write(node, Write(table, "update", columns, where is not None, means_all, rebuilt, pinned))
 
     def _read_deletestmt(self, node: Any, _place: _Place) -> None:
-        where = _unwrap(node.where_clause) if node.HasField("where_clause") else None
+        where = unwrap(node.where_clause) if node.HasField("where_clause") else None
         means_all = where is not None and _always(where)
         pinned = _pinned(node.where_clause, node.relation)
         table = self._table(node.relation)
@@ -458,9 +455,9 @@ class _Reader:
 
     def _read_mergestmt(self, node: Any, _place: _Place) -> None:
         table = self._table(node.relation)
-        every = _always(_unwrap(node.join_condition))
+        every = _always(unwrap(node.join_condition))
         writes = [Write(table, "merge", frozenset())]
-        for clause in map(_unwrap, node.merge_when_clauses):
+        for clause in map(unwrap, node.merge_when_clauses):
             columns, rebuilt = _set_columns(clause.target_list, node.relation)
             pinned = _pinned(clause.condition, node.relation)
             if clause.match_kind == MergeMatchKind.MERGE_WHEN_MATCHED:
@@ -468,8 +465,8 @@ class _Reader:
             if clause.command_type == CmdType.CMD_UPDATE:
                 writes.append(Write(table, "update", columns, means_all=every, rebuilt=rebuilt, pinned=pinned))
             elif clause.command_type == CmdType.CMD_INSERT:
-                names = tuple(_unwrap(target).name for target in clause.target_list)
-                given = _given(names, [list(map(_unwrap, clause.values))])
+                names = tuple(unwrap(target).name for target in clause.target_list)
+                given = _given(names, [list(map(unwrap, clause.values))])
                 writes.append(Write(table, "insert", columns or None, pinned=given))
             elif clause.command_type == CmdType.CMD_DELETE:
                 writes.append(Write(table, "delete", None, means_all=every, pinned=pinned))
@@ -488,19 +485,19 @@ class _Reader:
 
     def _read_columnref(self, node: Any, place: _Place) -> None:
         references = self._statement.returned if place.returned else self._statement.columns
-        references.add(_strings(node.fields))
+        references.add(strings(node.fields))
 
     def _read_a_indirection(self, node: Any, place: _Place) -> None:
         references = self._statement.returned if place.returned else self._statement.columns
-        references.add(("?", *_strings(node.indirection)))
+        references.add(("?", *strings(node.indirection)))
 
     def _read_funccall(self, node: Any, place: _Place) -> None:
-        name = _qualified(_strings(node.funcname))
+        name = _qualified(strings(node.funcname))
         self._statement.functions.add(name)
         self._statement.clocked |= name.name in _CLOCKS and not place.sets
 
     def _read_typename(self, node: Any, _place: _Place) -> None:
-        name = _qualified(_strings(node.names))
+        name = _qualified(strings(node.names))
         if name.schema != "pg_catalog":
             self._statement.types.add(name)
 
@@ -527,7 +524,7 @@ class _Reader:
 
     def _operator(self, parts: Any) -> None:
         if parts:
-            self._statement.operators.add(_qualified(_strings(parts)))
+            self._statement.operators.add(_qualified(strings(parts)))
 
     def _read_a_const(self, node: Any, place: _Place) -> None:
         which = node.WhichOneof("val")
@@ -549,11 +546,11 @@ def _set_columns(targets: Any, relation: Any) -> tuple[frozenset[str], frozenset
     """Return the columns that are set, and those of them whose new value mentions the present one."""
     own = {relation.relname, relation.alias.aliasname}
     columns, rebuilt = set(), set()
-    for target in map(_unwrap, targets):
+    for target in map(unwrap, targets):
         columns.add(target.name)
         if target.indirection:  # a part of it
             rebuilt.add(target.name)
-        mentioned = (_strings(ref.fields) for ref in _nodes(target, "ColumnRef"))
+        mentioned = (strings(ref.fields) for ref in nodes(target, "ColumnRef"))
         if any(parts[-1] == target.name and (len(parts) == 1 or parts[-2] in own) for parts in mentioned):
             rebuilt.add(target.name)
     return frozenset(columns), frozenset(rebuilt)
@@ -564,32 +561,32 @@ def _always(condition: Any) -> bool:
     name = type(condition).__name__
     if name == "BoolExpr" and condition.boolop != BoolExprType.NOT_EXPR:
         some = any if condition.boolop == BoolExprType.OR_EXPR else all
-        return some(_always(_unwrap(argument)) for argument in condition.args)
+        return some(_always(unwrap(argument)) for argument in condition.args)
     if name == "A_Expr":
-        left, right = _unwrap(condition.lexpr), _unwrap(condition.rexpr)
+        left, right = unwrap(condition.lexpr), unwrap(condition.rexpr)
         if _names(left) and _names(left) == _names(right):
             return True
-        if _strings(condition.name)[-1] in _LIKE and type(right).__name__ == "A_Const":
+        if strings(condition.name)[-1] in _LIKE and type(right).__name__ == "A_Const":
             return set(right.sval.sval) == {"%"}
-    return next(_nodes(condition, "ColumnRef"), None) is None
+    return next(nodes(condition, "ColumnRef"), None) is None
 
 
 def _names(node: Any) -> tuple[str, ...]:
-    return _strings(node.fields) if type(node).__name__ == "ColumnRef" else ()
+    return strings(node.fields) if type(node).__name__ == "ColumnRef" else ()
 
 
 def _pinned(condition: Any, relation: Any) -> frozenset[str]:
     """Return the columns of `relation` that a condition holds to one given value each; what is under OR holds none."""
-    node = _unwrap(condition)
+    node = unwrap(condition)
     name = type(node).__name__
     if name == "BoolExpr" and node.boolop == BoolExprType.AND_EXPR:
         return frozenset().union(*(_pinned(argument, relation) for argument in node.args))
-    if name != "A_Expr" or node.kind != A_Expr_Kind.AEXPR_OP or _strings(node.name) not in _PINS:
+    if name != "A_Expr" or node.kind != A_Expr_Kind.AEXPR_OP or strings(node.name) not in _PINS:
         return frozenset()
     # Under an alias the table's own name may mean another table, such as the same one in FROM.
     alias = relation.alias.aliasname
     own = [(), (alias,)] if alias else [(), (relation.relname,), (relation.schemaname, relation.relname)]
-    sides = _unwrap(node.lexpr), _unwrap(node.rexpr)
+    sides = unwrap(node.lexpr), unwrap(node.rexpr)
     named = ((_names(column), value) for column, value in (sides, sides[::-1]))
     return frozenset(parts[-1] for parts, value in named if parts and parts[:-1] in own and _is_given(value))
 
@@ -597,11 +594,11 @@ def _pinned(condition: Any, relation: Any) -> frozenset[str]:
 def _new_rows(query: Any) -> list[list[Any]]:
     """Return the expressions of each row that an INSERT writes, by position; none where that can't be told."""
     if type(query).__name__ != "SelectStmt" or any(
-        True for target in query.target_list for _ in _nodes(target, "A_Star")
+        True for target in query.target_list for _ in nodes(target, "A_Star")
     ):
         return [[]]
-    rows = [list(map(_unwrap, _unwrap(row).items)) for row in query.values_lists]
-    return rows or [[_unwrap(_unwrap(target).val) for target in query.target_list]]
+    rows = [list(map(unwrap, unwrap(row).items)) for row in query.values_lists]
+    return rows or [[unwrap(unwrap(target).val) for target in query.target_list]]
 
 
 def _given(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> frozenset[str]:
@@ -613,5 +610,5 @@ def _given(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> frozenset[str
 def _is_given(node: Any) -> bool:
     """Tell whether an expression is a literal or a parameter, whatever type it is made to be."""
     while type(node).__name__ == "TypeCast":
-        node = _unwrap(node.arg)
+        node = unwrap(node.arg)
     return type(node).__name__ == "ParamRef" or (type(node).__name__ == "A_Const" and not node.isnull)
