@@ -84,6 +84,13 @@ class Installation:
         """Return a setting of the person who runs commands."""
         return tomllib.loads((self.home / "local.toml").read_text())[section][name]
 
+    @property
+    def owner_url(self) -> str:
+        """URL of the sample shop as its owner, who may look at everything."""
+        port = json.loads((self.home / "ports.json").read_text())["postgres"]
+        password = (self.home / "postgres/password").read_text()
+        return f"postgresql://postgres:{password}@127.0.0.1:{port}/shop"
+
     def url(self, role: str) -> str:
         """Return the URL of a role of the sample shop, from the settings of the process that has it."""
         process = {"writer": "database", "reader": "llm", "rehearser": "core"}[role]

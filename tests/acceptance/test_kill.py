@@ -31,7 +31,7 @@ def model_held(installation: Installation) -> Iterator[None]:
 @contextmanager
 def row_held(installation: Installation, customer: int) -> Iterator[psycopg.Connection[dict[str, Any]]]:
     """Keep a customer's row locked, so that whoever executes has to wait for it."""
-    with psycopg.connect(installation.url("writer"), row_factory=dict_row) as connection:
+    with psycopg.connect(installation.owner_url, row_factory=dict_row) as connection:
         connection.execute("SELECT FROM shop.customers WHERE id = %s FOR UPDATE", [customer])
         yield connection
 
@@ -122,7 +122,7 @@ def assert_done_once(installation: Installation, ticket: str, customer: int) -> 
 
 
 def row(installation: Installation, query: LiteralString, parameter: object) -> dict[str, Any] | None:
-    with psycopg.connect(installation.url("writer"), row_factory=dict_row) as connection:
+    with psycopg.connect(installation.owner_url, row_factory=dict_row) as connection:
         return connection.execute(query, [parameter]).fetchone()
 
 

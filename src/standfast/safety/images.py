@@ -106,7 +106,7 @@ class Camera:
         unknown = [relid for relid in relids if relid not in self._tables]
         if not unknown:
             return
-        cursor = await self._change.execute(_SQL["tables"], {"relids": unknown})
+        cursor = await self._change.execute(_SQL["tables"], {"relids": unknown}, prepare=True)
         for row in await cursor.fetchall():
             self._tables[row["relid"]] = Table(
                 relid=row["relid"],

@@ -74,6 +74,8 @@ async def _prepare(connection: Connection, operation: Operation, index: int) -> 
     pgconn.send_prepare(_UNNAMED, text)
     for result in await connection.wait(generators.execute(pgconn)):
         _check(connection, result)
+    if not operation.params:
+        return []  # a statement that takes some is refused when it runs
     pgconn.send_describe_prepared(_UNNAMED)
     (described,) = await connection.wait(generators.execute(pgconn))
     _check(connection, described)

@@ -72,6 +72,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
     opened = 0.0
     """Of one in a pool, in monotonic seconds."""
+    observes: bool | None = None
+    """Whether its role has an observer, see `standfast.store.observing`; None until somebody has asked."""
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - psycopg's name
         """See the base class; without an answer in time the connection is closed, lest a late one be taken for another.
@@ -136,9 +138,10 @@ async def pin_session(connection: Connection, schemas: tuple[str, ...], *, read_
     query: LiteralString = (
         "SELECT name, set_config(name, value, false) AS kept FROM unnest(%s::text[], %s::text[]) AS w(name, value)"
     )
+    await connection.set_autocommit(True)
     cursor = await connection.execute(query, (list(wanted), list(wanted.values())))
     kept = {row["name"]: row["kept"] for row in await cursor.fetchall()}
-    await connection.commit()
+    await connection.set_autocommit(False)
     for name in _SAFETY_CRITICAL:
         if kept[name].lower() != wanted[name].lower():
             raise ServiceUnavailable(f"the server keeps {name} = {kept[name]!r} and refuses {wanted[name]!r}")

@@ -12,9 +12,13 @@ _SQL = statements(__package__, "observing.sql")
 async def become_observer(connection: Connection) -> bool:
     """Give the session the rights of its observer until the transaction ends; False if its role has none.
 
-    Roles that `standfast migrate` didn't make have none: they look at rows with the rights that they have.
+    Roles that `standfast migrate` didn't make have none: they look at rows with the rights that they have. They are
+    asked once a session.
     """
-    return await (await connection.execute(_SQL["become_observer"])).fetchone() is not None
+    if connection.observes is not False:
+        cursor = await connection.execute(_SQL["become_observer"], prepare=True)
+        connection.observes = await cursor.fetchone() is not None
+    return connection.observes
 
 
 @asynccontextmanager
@@ -23,4 +27,4 @@ async def observing(connection: Connection) -> AsyncIterator[None]:
     observes = await become_observer(connection)
     yield
     if observes:
-        await connection.execute(_SQL["be_oneself"])
+        await connection.execute(_SQL["be_oneself"], prepare=True)

@@ -25,6 +25,7 @@ from standfast.local.sample import TARGET
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import Connection, Databases, Role
+from standfast.store.observing import observing
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "evidence.sql")
@@ -49,7 +50,8 @@ async def collect(
     replaying = asyncio.create_task(_replay(settings, environment, [history.workflow_id for history in found]))
     async with Databases(settings, application="standfast chaos") as databases:
         async with databases.target(TARGET, Role.WRITER) as shop:
-            rows = await (await shop.execute(_SQL["rows"])).fetchall()
+            async with observing(shop):  # the writer itself may not read all of the shop
+                rows = await (await shop.execute(_SQL["rows"])).fetchall()
             ledger = await (await shop.execute(_SQL["ledger"])).fetchall()
         async with databases.control() as control:
             calls = await _calls(control)
