@@ -272,7 +272,7 @@ def test_constraints_travel_through_a_file(installation: Installation) -> None:
     name = file(installation, "constraints.yaml", exported.stdout)
     before = installation.run("--json", "constraints", "list").json[0]["version"]
     imported = installation.run("--json", "constraints", "import", name, "--note", "the same")
-    assert imported.json == {"target": "shop", "version": before + 1}
+    assert imported.json == {"target": "shop", "version": before + 1, "moves_rights": False}
     assert installation.run("constraints", "export").stdout == exported.stdout
     typo = file(installation, "typo.yaml", exported.stdout.replace("shop.staff", "shop.stuff"))
     refused = installation.run("constraints", "import", typo)
@@ -285,7 +285,7 @@ def test_constraints_are_changed_entry_by_entry_and_each_change_is_a_version(ins
     version = installation.run("--json", "constraints", "list").json[0]["version"]
     entry = '{"name": "shop.products", "writes": "auto", "block": ["delete"]}'
     added = installation.run("constraints", "add", "tables", entry, "--note", "prices", "--json")
-    assert added.json == {"target": "shop", "version": version + 1}
+    assert added.json == {"target": "shop", "version": version + 1, "moves_rights": False}
     tables = installation.run("--json", "constraints", "export").json["tables"]
     assert [table["block"] for table in tables if table["name"] == "shop.products"] == [["delete"]]
     newest = installation.run("--json", "constraints", "list").json[0]
