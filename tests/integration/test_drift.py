@@ -18,6 +18,7 @@ CREATE TABLE shop.notes (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text t
 INSERT INTO shop.cards VALUES (1, 4);
 INSERT INTO shop.rates VALUES ('usd', 2);
 GRANT SELECT, INSERT, UPDATE, DELETE ON shop.cards, shop.rates, shop.notes TO standfast_bank_writer;
+GRANT SELECT ON shop.cards, shop.rates, shop.notes TO standfast_bank_observer;
 CREATE FUNCTION shop.also() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
     $$ BEGIN INSERT INTO shop.notes (text) VALUES (NEW.owner); RETURN NULL; END $$;
 """
