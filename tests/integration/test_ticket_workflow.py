@@ -518,7 +518,10 @@ async def test_a_server_that_is_slow_for_a_moment_is_no_reason_for_another_plan(
     installation.execute("""
         CREATE SEQUENCE shop.slow;
         CREATE FUNCTION shop.slow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
-            $$ BEGIN IF nextval('shop.slow') = 1 THEN PERFORM pg_sleep(10); END IF; RETURN NEW; END $$;
+            $$ BEGIN
+                IF nextval('shop.slow') = 1 THEN PERFORM count(*) FROM generate_series(1, 1000000000); END IF;
+                RETURN NEW;
+            END $$;
         CREATE TRIGGER slow BEFORE UPDATE ON shop.orders
             FOR EACH ROW WHEN (NEW.id = 1016) EXECUTE FUNCTION shop.slow();
     """)
