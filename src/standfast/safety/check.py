@@ -15,7 +15,7 @@ from standfast.safety.grounding import Ground
 from standfast.safety.schema_check import check_against_schema
 from standfast.safety.self_test import Attempt, self_test
 from standfast.safety.validation import Circumstances, assess
-from standfast.store.connections import Connection, address, open_connection
+from standfast.store.connections import Connection, address, open_connections
 from standfast.ticket import Ticket
 
 
@@ -64,11 +64,8 @@ async def check_locks(
 
 @asynccontextmanager
 async def _twins(url: str, constraints: Constraints) -> AsyncIterator[tuple[Connection, Connection]]:
-    path = constraints.schemas
-    async with (
-        await open_connection(url, schemas=path, application="standfast check") as change,
-        await open_connection(url, schemas=path, application="standfast check") as observer,
-    ):
+    change, observer = await open_connections(url, 2, schemas=constraints.schemas, application="standfast check")
+    async with change, observer:
         try:
             await check_against_schema(change, constraints, source="constraints")
             yield change, observer

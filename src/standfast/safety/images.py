@@ -138,19 +138,29 @@ class Camera:
 
         Foreign keys leave their mark on every row that is referred to, so a look at all marked rows is a look at whole
         tables. The recent marks will do if they account for all that the counters say; they don't where somebody else
-        holds a lock on the same row, or where a row was changed twice.
+        holds a lock on the same row.
         """
-        for statement in ("outdated_lately", "outdated"):
-            marked = await self._ask(self._observer, statement, table)
-            seen = await self._ask(self._change, "written", table, outdated=[version.place for version in marked])
-            still = {version.place for version in seen if not version.text}
-            outdated = [replace(version, ended=version.place not in still) for version in marked]
-            if sum(version.ended for version in outdated) == written.updated + written.deleted:
-                break
-        made = [version for version in seen if version.text]
-        places = [version.place for version in made]
-        old = {v.place for v in await self._ask(self._observer, "visible", table, ctids=places)} if places else set()
-        return outdated, [version for version in made if version.place not in old]
+        marked, seen = await self._marked("outdated_lately", table)
+        made = await self._new([version for version in seen if version.text], table)
+        # Whatever was written is there now, or was ended again by the transaction itself, or has ended what was there.
+        if sum(version.ended for version in marked) != written.deleted - written.inserted + len(made):
+            marked, _ = await self._marked("outdated", table)
+        return marked, made
+
+    async def _marked(self, statement: str, table: Table) -> tuple[list[Version], list[Version]]:
+        """Return marked row versions, and what the changing session sees: those that are not ended, and newer ones."""
+        marked = await self._ask(self._observer, statement, table)
+        seen = await self._ask(self._change, "written", table, outdated=[version.place for version in marked])
+        still = {version.place for version in seen if not version.text}
+        return [replace(version, ended=version.place not in still) for version in marked], seen
+
+    async def _new(self, versions: list[Version], table: Table) -> list[Version]:
+        """Leave out row versions that only look new, since transaction ids have wrapped."""
+        if not versions:
+            return []
+        places = [version.place for version in versions]
+        old = {version.place for version in await self._ask(self._observer, "visible", table, ctids=places)}
+        return [version for version in versions if version.place not in old]
 
     async def _ask(self, connection: Connection, statement: str, table: Table, **parameters: Any) -> list[Version]:
         query = sql.SQL(_SQL[statement]).format(table=table.identifier, limit=sql.Literal(MAX_ROWS + 1))

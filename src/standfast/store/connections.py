@@ -168,6 +168,20 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
     return connection
 
 
+async def open_connections(
+    url: str, count: int, *, schemas: tuple[str, ...] = (), application: str = "standfast"
+) -> list[Connection]:
+    """Open several connections at once, all or none; see `open_connection`."""
+    opening = (open_connection(url, schemas=schemas, application=application) for _ in range(count))
+    opened = await asyncio.gather(*opening, return_exceptions=True)
+    connections = [connection for connection in opened if isinstance(connection, Connection)]
+    for error in opened:
+        if isinstance(error, BaseException):
+            await asyncio.gather(*(connection.close() for connection in connections))
+            raise error
+    return connections
+
+
 async def _check(connection: Connection) -> None:
     connection.answer_seconds = _CHECK_SECONDS
     try:
