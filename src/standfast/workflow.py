@@ -62,9 +62,9 @@ class TicketWorkflow:
             await self._end(State.CANCELLED, CANCELLED_REASON)
             raise
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if is_cancelled_exception(error) or _was_given_up(error):
                 await self._end(State.CANCELLED, CANCELLED_REASON)
-                raise
+                raise asyncio.CancelledError from error
             outcome = await self._end(State.FAILED, _root_message(error))
             raise ApplicationError(outcome.reason, type=FAILED, non_retryable=True) from error
 
@@ -338,6 +338,11 @@ class TicketWorkflow:
         """End a ticket whose cancellation arrived while an execution was waited for, which swallows it."""
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
+
+
+def _was_given_up(error: FailureError) -> bool:
+    """Tell whether work failed for which a cancelled ticket had no use any more: the server doesn't try it again."""
+    return workflow.cancellation_reason() is not None and isinstance(error, ActivityError)
 
 
 async def _whatever_happens(work: Coroutine[Any, Any, Result]) -> Result:

@@ -12,6 +12,7 @@ from standfast.settings import Settings, Target
 from standfast.store import connections
 from standfast.store.connections import Connection, Databases, Role, open_connection
 from tests.integration.proxy import Proxy
+from tests.integration.wire import Fate, Wire
 
 
 def databases(url: str) -> Databases:
@@ -73,3 +74,23 @@ async def test_a_rollback_costs_no_prepared_statement(database: str) -> None:
         query = "SELECT generic_plans + custom_plans AS runs FROM pg_prepared_statements WHERE statement LIKE '%::int'"
         prepared = await (await connection.execute(query, prepare=False)).fetchall()
     assert [row["runs"] for row in prepared] == [2]
+
+
+async def test_what_the_journal_was_sent_is_recorded_whatever_becomes_of_its_sender(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "answer_seconds", 0.5)
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("CREATE TABLE answers (id int)")
+
+        async def watch(message: bytes) -> Fate:
+            return Fate.VANISH_ANSWER if b"INSERT" in message else Fate.PASS
+
+        async with Wire(database).open() as wire:
+            control = {"url": SecretStr(wire.url)}
+            async with Databases(Settings(control=control), application="standfast-test") as pool:
+                wire.watch = watch
+                with pytest.raises(ServiceUnavailable):
+                    async with pool.journal() as connection:
+                        await connection.execute("INSERT INTO public.answers VALUES (1)")
+        assert owner.execute("SELECT count(*) FROM answers").fetchall() == [(1,)]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ from uuid import uuid4
 import psycopg
 import pytest
 import pytest_asyncio
+from temporalio import activity
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 from standfast import cluster, steps
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict, Mode, Refusal
 from standfast.errors import DecisionRefused, TicketConflict, UnknownTarget, UnknownTicket
+from standfast.execution.activity import Executor
 from standfast.local.ports import free_port
 from standfast.local.supervisor import Supervisor
 from standfast.local.temporal import TemporalServer
-from standfast.outcome import State
+from standfast.outcome import Execution, State
 from standfast.report import Verdict
 from standfast.settings import Settings
 from standfast.steps import Pool
@@ -502,6 +506,40 @@ async def test_a_cancellation_that_comes_together_with_the_execution_does_not_de
     assert len(elsewhere.ledger(workflow_id)) == 1
     assert outcome.state is State.DONE
     assert outcome.execution is not None
+
+
+async def test_a_ticket_that_is_cancelled_and_whose_worker_dies_before_it_hears_of_that_is_cancelled(
+    postgres: str, own_temporal: str
+) -> None:
+    settings, owner = await prepare(postgres, own_temporal, f"t{uuid4().hex[:8]}")
+    over = asyncio.Event()
+
+    @activity.defn(name=steps.EXECUTE.name)
+    async def dies(request: steps.ExecuteRequest) -> Execution:
+        """Send no heartbeat, and hear of no cancellation."""
+        del request
+        with suppress(asyncio.CancelledError):
+            await over.wait()
+        await over.wait()
+        raise AssertionError
+
+    async with (
+        Standfast.connect(settings) as client,
+        Databases(settings, application="standfast-test") as databases,
+        serving(settings, Pool.CORE, Pool.LLM),
+    ):
+        elsewhere = Installation(settings, client, owner)
+        await elsewhere.constrain(CONSTRAINTS)
+        activities = [dies, Executor(databases).settle]
+        async with Worker(await cluster.connect(settings), task_queue=Pool.DATABASE, activities=activities):
+            try:
+                workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
+                await elsewhere.until(workflow_id, lambda view: view.state is State.EXECUTING)
+                await client.cancel(workflow_id)
+                assert (await client.wait(workflow_id)).state is State.CANCELLED
+            finally:
+                over.set()
+    assert elsewhere.ledger(workflow_id) == []
 
 
 async def test_the_timeline_tells_the_six_steps(installation: Installation) -> None:

@@ -61,6 +61,7 @@ _PASSING = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+_JOURNAL = "journal"
 _SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
 
 
@@ -138,10 +139,11 @@ async def pin_session(connection: Connection, schemas: tuple[str, ...], *, read_
     query: LiteralString = (
         "SELECT name, set_config(name, value, false) AS kept FROM unnest(%s::text[], %s::text[]) AS w(name, value)"
     )
+    autocommit = connection.autocommit
     await connection.set_autocommit(True)
     cursor = await connection.execute(query, (list(wanted), list(wanted.values())))
     kept = {row["name"]: row["kept"] for row in await cursor.fetchall()}
-    await connection.set_autocommit(False)
+    await connection.set_autocommit(autocommit)
     for name in _SAFETY_CRITICAL:
         if kept[name].lower() != wanted[name].lower():
             raise ServiceUnavailable(f"the server keeps {name} = {kept[name]!r} and refuses {wanted[name]!r}")
@@ -261,11 +263,14 @@ class Databases:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Connection]:
-        """A connection to the control database that may record model calls; same rules as `target`."""
+        """A connection to the control database that may record model calls; same rules as `target`.
+
+        But each statement is a transaction of its own: whoever freezes after an answer was sent has recorded it.
+        """
         secret = self._settings.control.journal or self._settings.control.url
         if secret is None:
             raise NotPermitted("this process has no URL of the journal of model calls; set control.journal")
-        async with self._pooled(secret.get_secret_value(), "journal", ("standfast",)) as connection:
+        async with self._pooled(secret.get_secret_value(), _JOURNAL, ("standfast",)) as connection:
             yield connection
 
     def _url(self, name: str, role: Role) -> str:
@@ -314,7 +319,12 @@ class Databases:
                     await pool.drain()
                 raise
 
-        arguments = {"row_factory": dict_row, "application_name": f"{self._application} {use}", **_CLIENT}
+        arguments = {
+            "row_factory": dict_row,
+            "application_name": f"{self._application} {use}",
+            "autocommit": use == _JOURNAL,
+            **_CLIENT,
+        }
         pool: Pool = AsyncConnectionPool(
             url,
             connection_class=Connection,
