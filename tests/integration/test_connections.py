@@ -69,7 +69,9 @@ async def test_who_freezes_in_the_middle_of_an_answer_loses_his_locks(
 async def test_a_rollback_costs_no_prepared_statement(database: str) -> None:
     async with await open_connection(database) as connection:
         for number in range(2):
+            await connection.execute("SAVEPOINT here")
             await connection.execute("SELECT %s::int", [number], prepare=True)
+            await connection.rollback_to("here")
             await connection.rollback()
         query = "SELECT generic_plans + custom_plans AS runs FROM pg_prepared_statements WHERE statement LIKE '%::int'"
         prepared = await (await connection.execute(query, prepare=False)).fetchall()

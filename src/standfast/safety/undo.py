@@ -83,7 +83,7 @@ async def _differing_after(
         message = f"the server refuses to put rows back: {refused.message}"
         raise Irreversible(message, forbidden=refused.sqlstate == _NO_RIGHT) from None
     finally:
-        await change.execute("ROLLBACK TO SAVEPOINT undo")
+        await change.rollback_to("undo")
     if changes is None:
         raise Irreversible("what the undo does could not be measured")
     return frozenset(_differing(changes, kept))

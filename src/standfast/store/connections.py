@@ -96,12 +96,19 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
         Ours name nothing that a plan creates, and the server plans them anew after a change of what they name.
         """
+        if self.info.transaction_status is not TransactionStatus.IDLE:
+            await self._go_back(b"ROLLBACK")
+
+    async def rollback_to(self, savepoint: LiteralString) -> None:
+        """Take back what was done since a savepoint; prepared statements stay here, too."""
+        await self._go_back(b"ROLLBACK TO SAVEPOINT " + savepoint.encode())
+
+    async def _go_back(self, command: bytes) -> None:
         async with self.lock:
-            if self.info.transaction_status is not TransactionStatus.IDLE:
-                self.pgconn.send_query(b"ROLLBACK")
-                for result in await self.wait(generators.execute(self.pgconn)):
-                    if result.status != ExecStatus.COMMAND_OK:
-                        raise error_from_result(result, self.info.encoding)
+            self.pgconn.send_query(command)
+            for result in await self.wait(generators.execute(self.pgconn)):
+                if result.status != ExecStatus.COMMAND_OK:
+                    raise error_from_result(result, self.info.encoding)
 
 
 Pool = AsyncConnectionPool[Connection]
