@@ -51,7 +51,7 @@ async def prove(
             reasons[str(reason)] = reason.forbidden
         else:
             return Undo(operations=make(hidden=hidden), order=order, left=left, remarks=remarks), True
-    return Undo(remarks=tuple(reasons), forbidden=any(reasons.values())), False
+    return Undo(remarks=tuple(reasons), forbidden=all(reasons.values())), False
 
 
 def _left(effect: Effect, kept: frozenset[str]) -> Iterator[tuple[str, ...]]:
