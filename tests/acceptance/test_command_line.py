@@ -188,6 +188,23 @@ def waiting(installation: Installation, number: int) -> str:
     return ticket
 
 
+def test_an_undo_is_a_ticket_of_its_own_that_waits_for_a_person(installation: Installation) -> None:
+    ticket = waiting(installation, 207)
+    assert installation.run("undo", ticket).exit_code == 2  # nothing was changed yet
+    digest = installation.view(ticket)["report"]["plan_digest"]
+    assert installation.run("approve", ticket, "--digest", digest).exit_code == 0
+    until(lambda: installation.state(ticket) == "done")
+    answer = installation.run("--json", "undo", ticket)
+    assert answer.exit_code == 0, answer
+    undo = answer.json["workflow_id"]
+    until(lambda: installation.state(undo) == "waiting")
+    report = installation.view(undo)["report"]
+    assert [finding["rule"] for finding in report["findings"]] == ["undo.asked"]
+    assert installation.run("approve", undo, "--digest", report["plan_digest"]).exit_code == 0
+    until(lambda: installation.state(undo) == "done")
+    assert installation.run("undo", ticket).exit_code == 1  # it was taken back
+
+
 def test_a_stale_digest_changes_nothing_and_the_right_one_executes(installation: Installation) -> None:
     ticket = waiting(installation, 201)
     stale = installation.run("approve", ticket, "--digest", "0" * 64)
