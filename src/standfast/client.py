@@ -9,13 +9,15 @@ from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.client import (
     Client,
     WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
+    WorkflowHistory,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
@@ -169,7 +171,7 @@ class Standfast:
         """
         for target in targets:
             self._settings.target(target)
-        query = 'WorkflowType = "Ticket"'
+        query = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
         if targets:
             query += f" AND {_one_of(visibility.TARGET.name, targets)}"
         if states:
@@ -205,13 +207,16 @@ class Standfast:
         moved = asyncio.Event()
 
         async def follow() -> None:
-            try:
-                async for _ in self._handle(workflow_id).fetch_history_events(wait_new_event=True):
+            """Notice each event; a run that was continued as new is followed by the next one."""
+            continued = True
+            while continued:
+                events = self._handle(workflow_id).fetch_history_events(wait_new_event=True)
+                async for event in events:
                     moved.set()
-            finally:
-                moved.set()
+                    continued = event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
 
         following = asyncio.create_task(follow())
+        following.add_done_callback(lambda _: moved.set())
         last: TicketView | None = None
         try:
             while last is None or not last.state.is_end:
@@ -238,23 +243,30 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
-        histories = await self._histories(workflow_id)
         entries: list[TimelineEntry] = []
-        for current, events in histories.items():
-            with self._translated(current):
-                failing = (await self._handle(current).describe()).raw_description.pending_activities
-            entries += await timeline(current, events, self._temporal.data_converter, failing)
+        for run in await self._histories(workflow_id):
+            with self._translated(run.workflow_id):
+                described = await self._handle(run.workflow_id, run.run_id).describe()
+            failing = described.raw_description.pending_activities
+            entries += await timeline(run.workflow_id, run.events, self._temporal.data_converter, failing)
         return sorted(entries, key=lambda entry: entry.at)
 
-    async def _histories(self, workflow_id: str) -> dict[str, Sequence[HistoryEvent]]:
-        """Return the histories of a ticket's workflow and of its planner workflows, by workflow id."""
+    async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
+        """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
+        runs = [await self._history(workflow_id)]
+        # What ended long ago, Temporal has removed: runs that were continued, and planners.
+        with suppress(UnknownTicket):
+            while earlier := _started(runs[0]).continued_execution_run_id:
+                runs.insert(0, await self._history(workflow_id, earlier))
+        planners: list[WorkflowHistory] = []
+        for planner in (name for run in runs for name in planner_workflows(run.events)):
+            with suppress(UnknownTicket):
+                planners.append(await self._history(planner))
+        return runs + planners
+
+    async def _history(self, workflow_id: str, run_id: str | None = None) -> WorkflowHistory:
         with self._translated(workflow_id):
-            own = (await self._handle(workflow_id).fetch_history()).events
-        histories: dict[str, Sequence[HistoryEvent]] = {workflow_id: own}
-        for planner in planner_workflows(own):
-            with suppress(UnknownTicket), self._translated(planner):  # it ended long ago, and Temporal has removed it
-                histories[planner] = (await self._handle(planner).fetch_history()).events
-        return histories
+            return await self._handle(workflow_id, run_id).fetch_history()
 
     async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
         """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.
@@ -427,8 +439,8 @@ class Standfast:
             return None
         return f"{ui.rstrip('/')}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe='')}"
 
-    def _handle(self, workflow_id: str) -> WorkflowHandle[TicketWorkflow, Outcome]:
-        return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
+    def _handle(self, workflow_id: str, run_id: str | None = None) -> WorkflowHandle[TicketWorkflow, Outcome]:
+        return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id, run_id=run_id)
 
     @contextmanager
     def _translated(self, workflow_id: str) -> Iterator[None]:
@@ -489,6 +501,10 @@ def parse_ticket(value: object, *, source: str, line: int, text: str, settings: 
         message = str(error)
         raise type(error)(message if message.startswith(source) else f"{source}, line {line}: {message}") from None
     return ticket
+
+
+def _started(history: WorkflowHistory) -> WorkflowExecutionStartedEventAttributes:
+    return history.events[0].workflow_execution_started_event_attributes
 
 
 def _one_of(attribute: str, values: Iterable[str]) -> str:

@@ -26,8 +26,8 @@ WORKER_LOST = "worker-lost"
 TIMED_OUT = "timed-out"
 WORKFLOW_TASK_FAILED = "workflow-task-failed"
 
-_STEPS = {"gather": "context", "validate": "validation", "review": "decision", "execute": "execution"}
-_STEPS |= {"settle": "execution"}
+_STEPS = {"gather": "context", "validate": "validation", "execute": "execution", "settle": "execution"}
+_STEPS |= {"review": "decision", "remind": "decision"}
 _GAVE_UP = (RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, RetryState.RETRY_STATE_TIMEOUT)
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -113,6 +113,15 @@ class Undo(Record):
     """True if it could be taken back, but the target's constraints leave no right to do so."""
 
 
+class Reminder(Record):
+    """What happens while nobody decides: people are reminded, and others may approve, too."""
+
+    after: Annotated[timedelta, Field(gt=timedelta())]
+    """How long it has waited then."""
+    approvers: tuple[str, ...] = ()
+    """Patterns of who may approve from then on, whatever the scopes say; none: nobody else."""
+
+
 class SafetyReport(Record):
     """What a plan would do and what speaks against it. The verdict is the worst of all findings."""
 
@@ -137,6 +146,8 @@ class SafetyReport(Record):
     """Who may: each of them must fit one of the patterns of every scope."""
     expires_in: timedelta = timedelta(days=3)
     """How long it may wait for them."""
+    reminders: tuple[Reminder, ...] = ()
+    """What happens until then, the earliest first."""
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:

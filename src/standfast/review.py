@@ -1,17 +1,20 @@
 """Review of a decision: who took it, may he, and on record it goes, whatever the answer."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC
 
 from temporalio import activity
 
 from standfast import audit
-from standfast.decision import DecisionRecord, DecisionVerdict, Mode, Refusal, fits, same_person
+from standfast.decision import DecisionRecord, DecisionVerdict, Mode, Refusal, same_person
 from standfast.errors import InvalidInput
 from standfast.settings import Review as ReviewSettings
 from standfast.signing import MAX_AGE, verify
-from standfast.steps import ReviewRequest
+from standfast.steps import RemindRequest, ReviewRequest
 from standfast.store.connections import Databases
+
+logger = logging.getLogger("standfast.worker")
 
 _MESSAGES: Mapping[Refusal, str] = {
     Refusal.STALE_PLAN: "the ticket has another plan now; look at it and decide again",
@@ -28,7 +31,7 @@ _MESSAGES: Mapping[Refusal, str] = {
 
 
 class Reviewer:
-    """The activity that answers every decision."""
+    """The activities around decisions: each one is answered, and people are reminded of what waits for them."""
 
     def __init__(self, databases: Databases, settings: ReviewSettings) -> None:
         self._databases = databases
@@ -67,6 +70,27 @@ class Reviewer:
             )
         return record
 
+    @activity.defn(name="remind")
+    async def remind(self, request: RemindRequest) -> None:
+        """Put on record, and into the log, that a plan waits in vain; who may approve from now on is there, too.
+
+        Raises:
+            ServiceUnavailable: the control database can't be reached.
+        """
+        info = activity.info()
+        waited = request.reminder.after
+        logger.warning("%s has been waiting for a person for %s", request.workflow_id, waited)
+        async with self._databases.control() as connection:
+            await audit.append(
+                connection,
+                key=f"{info.workflow_run_id}/{info.activity_id}",
+                at=request.waiting_since + waited,
+                kind="reminder",
+                workflow_id=request.workflow_id,
+                actor="",
+                content={"plan_digest": request.plan_digest} | request.reminder.model_dump(mode="json"),
+            )
+
     def _identity(self, request: ReviewRequest) -> Refusal | None:
         """Who speaks comes before what is said: nobody learns a ticket's state by guessing."""
         decision = request.decision
@@ -84,8 +108,8 @@ class Reviewer:
         solo = self._settings.solo and decision.proof is not None and decision.proof.mode is Mode.SOLO
         if same_person(decision.by, request.requester) and not solo:
             return Refusal.OWN_TICKET
-        in_scope = all(fits(decision.by, scope) for scope in request.approver_scopes)
-        return Refusal.OUT_OF_SCOPE if decision.verdict is DecisionVerdict.APPROVE and not in_scope else None
+        out_of_scope = decision.verdict is DecisionVerdict.APPROVE and not request.in_scope
+        return Refusal.OUT_OF_SCOPE if out_of_scope else None
 
 
 def _message(request: ReviewRequest, refused: Refusal | None) -> str:

@@ -11,11 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from standfast.errors import InvalidInput, UnknownTarget
+from standfast.report import Reminder
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
@@ -85,7 +86,15 @@ class Review(_Section):
     signing_key_id: str = "default"
     solo: bool = False
     """True on a one-person set-up: the requester may decide on an own ticket; such decisions are recorded as solo."""
-    expire_after: timedelta = timedelta(days=3)
+    expire_after: Annotated[timedelta, Field(gt=timedelta())] = timedelta(days=3)
+    """How long a plan waits for people; then its ticket ends with nothing changed."""
+    reminders: tuple[Reminder, ...] = (Reminder(after=timedelta(days=1)), Reminder(after=timedelta(days=2)))
+    """What happens meanwhile, see there."""
+
+    @field_validator("reminders")
+    @classmethod
+    def _earliest_first(cls, reminders: tuple[Reminder, ...]) -> tuple[Reminder, ...]:
+        return tuple(sorted(reminders, key=lambda reminder: reminder.after))
 
 
 class Dashboard(_Section):

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
 
 from standfast import visibility
 from standfast.domain import Record
@@ -26,6 +27,7 @@ class TicketFacts:
     """What one ticket contributes."""
 
     row: TicketRow
+    submitted_at: datetime
     waits: tuple[float, ...]
     """Seconds of each wait for a person that is over."""
     decided_after: tuple[float, ...]
@@ -83,34 +85,37 @@ def planner_workflows(events: Sequence[HistoryEvent]) -> list[str]:
     return [e.child_workflow_execution_started_event_attributes.workflow_execution.workflow_id for e in started]
 
 
-def facts(row: TicketRow, histories: Mapping[str, Sequence[HistoryEvent]]) -> TicketFacts:
-    """Read one ticket from its histories, by workflow id: its own, and those of its planner workflows that are left."""
+def facts(row: TicketRow, histories: Sequence[WorkflowHistory]) -> TicketFacts:
+    """Read one ticket from its histories: its own, run after run, and those of its planner workflows that are left."""
+    own = [event for history in histories if history.workflow_id == row.workflow_id for event in history.events]
+    submitted_at = time_of(own[0].event_time)
     waits: list[float] = []
     decided_after: list[float] = []
     entered: datetime | None = None
-    for at, state in _states(histories[row.workflow_id]):
+    for at, state in _states(own):
         if entered is not None:
             waits.append((at - entered).total_seconds())
             if state not in _UNDECIDED:
-                decided_after.append((at - row.started_at).total_seconds())
+                decided_after.append((at - submitted_at).total_seconds())
         entered = at if state is State.WAITING else None
     retries: Counter[str] = Counter()
-    for events in histories.values():
-        retries += _retries(events)
+    for history in histories:
+        retries += _retries(history.events)
     return TicketFacts(
         row=row,
+        submitted_at=submitted_at,
         waits=tuple(waits),
         decided_after=tuple(decided_after),
-        recoveries=tuple(found for name, events in histories.items() for found in recoveries(name, events)),
+        recoveries=tuple(found for one in histories for found in recoveries(one.workflow_id, one.events)),
         retries=retries,
-        planner_workflows=tuple(planner_workflows(histories[row.workflow_id])),
+        planner_workflows=tuple(planner_workflows(own)),
     )
 
 
 def summarized(tickets: Sequence[TicketFacts], models: Mapping[str, Spending]) -> Stats:
     """Return the figures over `tickets`; `models` is what their planner workflows spent."""
     found = [recovery for ticket in tickets for recovery in ticket.recoveries]
-    ended = [(t.row.closed_at - t.row.started_at).total_seconds() for t in tickets if t.row.closed_at is not None]
+    ended = [(t.row.closed_at - t.submitted_at).total_seconds() for t in tickets if t.row.closed_at is not None]
     counts = Counter(ticket.row.state for ticket in tickets)
     retries = sum((Counter(ticket.retries) for ticket in tickets), Counter[str]())
     return Stats(

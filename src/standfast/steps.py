@@ -16,7 +16,7 @@ from standfast.decision import Decision, DecisionRecord, Refusal
 from standfast.domain import Record
 from standfast.outcome import Execution, State
 from standfast.plan import Operation, Plan
-from standfast.report import SafetyReport, Undo
+from standfast.report import Reminder, SafetyReport, Undo
 from standfast.ticket import Ticket
 
 
@@ -111,10 +111,21 @@ class ReviewRequest(Record):
     state: State
     decided_by: str | None
     """Who was first, if the plan is decided already."""
-    approver_scopes: tuple[tuple[str, ...], ...] = ()
-    """The report's, see there."""
+    in_scope: bool = True
+    """Whether the constraints let this person approve."""
 
 
+class RemindRequest(Record):
+    """A plan that waits for a person in vain so far."""
+
+    workflow_id: str
+    plan_digest: str
+    waiting_since: datetime
+    reminder: Reminder
+
+
+APPROVAL_DEADLINE = "approval deadline"
+"""Summary of the timer after which a ticket expires."""
 PLANNER = "Planner"
 """Type of the child workflow that makes a plan."""
 DRIFTED = "Drifted"
@@ -232,6 +243,13 @@ REVIEW: Step[ReviewRequest, DecisionRecord] = Step(
     result=DecisionRecord,
     start_to_close=timedelta(seconds=10),  # a signature and one audit row
     give_up_after=timedelta(seconds=30),  # somebody waits for the answer, and other decisions behind this one
+)
+REMIND: Step[RemindRequest, None] = Step(
+    name="remind",
+    pool=Pool.CORE,
+    result=type(None),
+    start_to_close=timedelta(seconds=10),  # one audit row
+    give_up_after=_OUTAGE,
 )
 EXECUTE: Step[ExecuteRequest, Execution] = Step(
     name="execute",

@@ -12,6 +12,7 @@ from temporalio.converter import DataConverter
 
 from standfast.domain import Record
 from standfast.recoveries import Recovery, recoveries, step_of, time_of
+from standfast.steps import APPROVAL_DEADLINE
 
 _PLAIN: dict[int, tuple[str, str]] = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: ("decision", "cancellation requested"),
@@ -83,7 +84,6 @@ class _Reader:
             EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: self._activity_timed_out,
             EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: self._activity_cancelled,
             EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: self._planning,
-            EventType.EVENT_TYPE_TIMER_STARTED: self._timer_started,
             EventType.EVENT_TYPE_TIMER_FIRED: self._timer_fired,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: self._signaled,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: self._updated,
@@ -93,6 +93,8 @@ class _Reader:
         kind = event.event_type
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             await self._activity_scheduled(event)
+        elif kind == EventType.EVENT_TYPE_TIMER_STARTED:
+            await self._timer_started(event)
         elif kind in self._readers:
             self._readers[kind](event)
         elif kind in _PLAIN:
@@ -114,16 +116,18 @@ class _Reader:
         )
 
     def _workflow_started(self, event: HistoryEvent) -> None:
-        name = event.workflow_execution_started_event_attributes.workflow_type.name
+        started = event.workflow_execution_started_event_attributes
+        name = started.workflow_type.name
         self._is_planner = name != "Ticket"
-        self._add(event, "planning" if self._is_planner else "start", f"{name.lower()} workflow started")
+        how = "continued as new" if started.continued_execution_run_id else "started"
+        self._add(event, "planning" if self._is_planner else "start", f"{name.lower()} workflow {how}")
 
     def _planning(self, event: HistoryEvent) -> None:
         child = event.start_child_workflow_execution_initiated_event_attributes
         self._add(event, "planning", "planning", planner_workflow=child.workflow_id)
 
-    def _timer_started(self, event: HistoryEvent) -> None:
-        if event.user_metadata.HasField("summary"):  # else it is one that only keeps lists up to date
+    async def _timer_started(self, event: HistoryEvent) -> None:
+        if await self._summary(event) == APPROVAL_DEADLINE:  # of the others their activities tell
             self._deadlines.add(event.event_id)
 
     def _timer_fired(self, event: HistoryEvent) -> None:
@@ -139,10 +143,13 @@ class _Reader:
 
     async def _activity_scheduled(self, event: HistoryEvent) -> None:
         name = event.activity_task_scheduled_event_attributes.activity_type.name
-        summary = name
-        if event.user_metadata.HasField("summary"):
-            summary = str((await self._converter.decode([event.user_metadata.summary], [str]))[0])
-        self._scheduled[event.event_id] = (step_of(name), summary, time_of(event.event_time))
+        summary = await self._summary(event)
+        self._scheduled[event.event_id] = (step_of(name), summary or name, time_of(event.event_time))
+
+    async def _summary(self, event: HistoryEvent) -> str:
+        if not event.user_metadata.HasField("summary"):
+            return ""
+        return str((await self._converter.decode([event.user_metadata.summary], [str]))[0])
 
     def _activity_started(self, event: HistoryEvent) -> None:
         started = event.activity_task_started_event_attributes

@@ -1,11 +1,11 @@
 """The view: one ticket whole, as `show`, the page and the query `view` give it."""
 
 from standfast.context import Context
-from standfast.decision import DecisionRecord
+from standfast.decision import DecisionRecord, fits
 from standfast.domain import Record
 from standfast.outcome import Outcome, State
 from standfast.plan import Plan
-from standfast.report import SafetyReport
+from standfast.report import Reminder, SafetyReport
 from standfast.ticket import Ticket
 
 
@@ -24,4 +24,11 @@ class TicketView(Record):
     """Accepted and refused, oldest first."""
     approvals: tuple[str, ...] = ()
     """Who has approved the present plan so far."""
+    reminders: tuple[Reminder, ...] = ()
+    """Those of the present plan that are past."""
     outcome: Outcome | None = None
+
+    def may_approve(self, name: str) -> bool:
+        """Tell whether the constraints, or a reminder that is past, let this person approve the present plan."""
+        escalated = any(fits(name, reminder.approvers) for reminder in self.reminders)
+        return escalated or self.report is None or all(fits(name, scope) for scope in self.report.approver_scopes)

@@ -48,12 +48,14 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
             from standfast.safety.activity import Validation  # noqa: PLC0415
             from standfast.workflow import TicketWorkflow  # noqa: PLC0415
 
+            reviewer = Reviewer(databases, settings.review)
             return Registrations(
                 workflows=[TicketWorkflow],
                 activities=[
                     Retrieval(databases).gather,
                     Validation(databases, settings).validate,
-                    Reviewer(databases, settings.review).review,
+                    reviewer.review,
+                    reviewer.remind,
                 ],
             )
         case Pool.LLM:

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Coroutine
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -15,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     import standfast.steps
     import standfast.visibility  # noqa: F401
     from standfast import steps, visibility
+    from standfast.carried import Carried
     from standfast.context import Context
     from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal, same_person
     from standfast.outcome import Execution, Outcome, State
@@ -44,20 +46,21 @@ class TicketWorkflow:
     """One ticket, from its submission to its end."""
 
     @workflow.init
-    def __init__(self, ticket: Ticket) -> None:
-        self._view = TicketView(workflow_id=workflow.info().workflow_id, ticket=ticket, state=State.GATHERING)
+    def __init__(self, ticket: Ticket, carried: Carried | None = None) -> None:
+        new = TicketView(workflow_id=workflow.info().workflow_id, ticket=ticket, state=State.GATHERING)
+        self._view = carried.view.model_copy(update={"report": carried.approved}) if carried else new
         self._decision: Decision | None = None
-        self._recalled: steps.Recalled | None = None
-        self._executions = 0
-        self._drifts = 0
+        self._recalled = carried.recalled if carried else None
+        self._executions = carried.executions if carried else 0
+        self._drifts = carried.drifts if carried else 0
         self._one_at_a_time = asyncio.Lock()
         self._publishing: asyncio.TimerHandle | None = None
 
     @workflow.run
-    async def run(self, ticket: Ticket) -> Outcome:
+    async def run(self, ticket: Ticket, carried: Carried | None = None) -> Outcome:
         """Return how the ticket ended; `failed` and `cancelled` close the workflow as failed and cancelled."""
         try:
-            return await self._resolve(ticket)
+            return await self._resolve(ticket, carried)
         except asyncio.CancelledError:
             await self._end(State.CANCELLED, CANCELLED_REASON)
             raise
@@ -68,11 +71,12 @@ class TicketWorkflow:
             outcome = await self._end(State.FAILED, _root_message(error))
             raise ApplicationError(outcome.reason, type=FAILED, non_retryable=True) from error
 
-    async def _resolve(self, ticket: Ticket) -> Outcome:
-        context = await self._gather(ticket)
-        plan, plans_made = await self._plan(context), 1
-        approved: SafetyReport | None = None
+    async def _resolve(self, ticket: Ticket, carried: Carried | None) -> Outcome:
+        context = self._view.context or await self._gather(ticket)
+        plan = self._view.plan or await self._plan(context)
+        plans_made, approved = (carried.plans_made, carried.approved) if carried else (1, None)
         while True:
+            await self._keep_history_short(plans_made, approved)
             report = await self._validate(context, plan, approved)
             match evaluate(report, plans_made=plans_made):
                 case Path.BLOCK:
@@ -148,15 +152,34 @@ class TicketWorkflow:
 
     async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
         self._decision = None
+        self._show(reminders=())
         self._enter(State.WAITING)
+        reminding = asyncio.create_task(self._remind(report))
         try:
             await workflow.wait_condition(
-                lambda: self._decision is not None, timeout=report.expires_in, timeout_summary="approval deadline"
+                lambda: self._decision is not None, timeout=report.expires_in, timeout_summary=steps.APPROVAL_DEADLINE
             )
         except TimeoutError:
             async with self._one_at_a_time:  # a decision that arrived in time still counts
                 pass
+        finally:
+            reminding.cancel()
         return self._decision
+
+    async def _remind(self, report: SafetyReport) -> None:
+        """While nobody decides, remind people, and let others approve, too."""
+        since = workflow.now()
+        for reminder in report.reminders:
+            await workflow.sleep(max(since + reminder.after - workflow.now(), timedelta()), summary="time to remind")
+            self._show(reminders=(*self._view.reminders, reminder))
+            request = steps.RemindRequest(
+                workflow_id=self._view.workflow_id,
+                plan_digest=report.plan_digest,
+                waiting_since=since,
+                reminder=reminder,
+            )
+            with suppress(ActivityError):  # it is no reason to end
+                await steps.REMIND(request, summary=f"remind people after {reminder.after}")
 
     async def _execute(self, plan: Plan, report: SafetyReport) -> Execution | None:
         """Return None if the effect would be another than the report's; nothing was changed then."""
@@ -199,6 +222,22 @@ class TicketWorkflow:
             )
             raise ApplicationError(message, type=UNSETTLED, non_retryable=True) from None
 
+    async def _keep_history_short(self, plans_made: int, approved: SafetyReport | None) -> None:
+        """Continue as new where Temporal suggests it; decisions that are on their way get their answer first."""
+        if not workflow.info().is_continue_as_new_suggested():
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        self._stop_if_cancelled()
+        carried = Carried(
+            view=self._view.model_copy(update={"report": None}),
+            plans_made=plans_made,
+            approved=approved,
+            recalled=self._recalled,
+            executions=self._executions,
+            drifts=self._drifts,
+        )
+        workflow.continue_as_new(args=[self._view.ticket, carried], task_timeout=steps.WORKFLOW_TASK)
+
     # --- decisions -----------------------------------------------------------------------------------------------
 
     @workflow.update
@@ -238,7 +277,7 @@ class TicketWorkflow:
                 refused=self._refusal(decision),
                 state=self._view.state,
                 decided_by=self._decision.by if self._decision else None,
-                approver_scopes=self._view.report.approver_scopes if self._view.report else (),
+                in_scope=self._view.may_approve(decision.by),
             )
             try:
                 record = await steps.REVIEW(request, summary=f"review a decision: {decision.verdict}")

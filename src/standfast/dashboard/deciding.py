@@ -7,7 +7,7 @@ from pydantic import StringConstraints
 
 from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
-from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Seen, fits, same_person
+from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Seen, same_person
 from standfast.domain import Submission
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
@@ -50,7 +50,7 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
         return Rights(approve=reason, send_back=reason)
     if any(same_person(session.user, by) for by in view.approvals):
         return Rights(approve="You have approved this plan already; it needs a further person.")
-    if view.report and not all(fits(session.user, scope) for scope in view.report.approver_scopes):
+    if not view.may_approve(session.user):
         return Rights(approve="The target's constraints name others to approve such a plan.")
     return Rights()
 

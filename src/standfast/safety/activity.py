@@ -57,6 +57,7 @@ class Validation:
             playbook_sql=self._playbook_sql,
             solo=self._settings.review.solo,
             expires_in=self._settings.review.expire_after,
+            reminders=self._settings.review.reminders,
             recalled=request.recalled,
             patient=activity.info().attempt < _TRIES,
             session=session_name(ticket.workflow_id),

@@ -10,7 +10,7 @@ from typing import Any
 from standfast.domain import MASK
 from standfast.errors import ServiceUnavailable
 from standfast.plan import Operation, Plan
-from standfast.report import Finding, OperationReport, RowChange, SafetyReport, Undo, Verdict
+from standfast.report import Finding, OperationReport, Reminder, RowChange, SafetyReport, Undo, Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
 from standfast.safety.effect import Effect, OperationEffect, TableChange
 from standfast.safety.grounding import Ground, check_grounding
@@ -54,6 +54,7 @@ class Circumstances:
     solo: bool = False
     """True where there is one person only, who can't be a quorum."""
     expires_in: timedelta = timedelta(days=3)
+    reminders: tuple[Reminder, ...] = ()
     recalled: Recalled | None = None
     """If the plan takes another one back: what the ledger said about it."""
     patient: bool = False
@@ -263,6 +264,7 @@ def _report(
         approvals_required=_approvals(circumstances, judged, effect),
         approver_scopes=_approver_scopes(circumstances.constraints, findings, operations, judged),
         expires_in=circumstances.expires_in,
+        reminders=circumstances.reminders,
     )
 
 

@@ -1,0 +1,20 @@
+"""What a ticket's workflow takes along when it continues as new: enough to go on, and no more."""
+
+from standfast.domain import Record
+from standfast.report import SafetyReport
+from standfast.steps import Recalled
+from standfast.view import TicketView
+
+
+class Carried(Record):
+    """A ticket between two plans, or between a plan and its next validation."""
+
+    view: TicketView
+    """Without its report, which the next validation replaces."""
+    plans_made: int
+    """Since a person last spoke, see `standfast.path.evaluate`."""
+    approved: SafetyReport | None = None
+    """What people have approved, to be validated once more."""
+    recalled: Recalled | None = None
+    executions: int = 0
+    drifts: int = 0
