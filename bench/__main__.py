@@ -54,7 +54,7 @@ def pipeline_(file: Path | None, *, quick: bool, tickets: int) -> None:
 @keep
 @quick
 def latency_(file: Path | None, *, quick: bool) -> None:
-    """Starting a ticket, and reacting to a decision, while 1,000 tickets wait."""
+    """Starting a ticket, reacting to a decision, and idling, while 1,000 and 10,000 tickets wait."""
     _report(latency.run(latency.QUICK if quick else latency.Size()), file)
 
 

@@ -1,4 +1,4 @@
-"""What a process has used so far: its CPU time, its children's included."""
+"""What a process uses: its CPU time, its children's included, and its memory."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,12 @@ def cpu_seconds(pid: int) -> float:
     """Return user and system time of a process, of its children that run, and of those that ended."""
     running = sum(_times(child)[0] for child in _children(pid))
     return running + sum(_times(pid))
+
+
+def memory_mib(pid: int) -> float:
+    """Return the memory that a process holds."""
+    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return resident * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _times(pid: int) -> tuple[float, float]:

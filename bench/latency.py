@@ -1,17 +1,18 @@
-"""How quickly Standfast answers while many tickets wait: starting one, and reacting to a decision.
+"""What it costs that many tickets wait, and how quickly Standfast answers then, to new tickets and to decisions.
 
-The agent answers at once, and every plan needs a person. Cached: the worker remembers the waiting tickets. Evicted: it
-was started a moment ago, and replays a ticket's history before it can react.
+The agent answers at once, and every plan needs a person. Cached: the worker remembers the ticket, one of those that
+came last. Evicted: it was started a moment ago, and replays the ticket's history before it can react.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from temporalio.api.enums.v1 import EventType
 
+from bench.cost import cpu_seconds, memory_mib
 from bench.installation import Installation, Services
 from bench.planner import ticket
 from bench.report import Machine, Report, Table, percentile
@@ -29,13 +30,39 @@ _LOOK = 0.1  # seconds between two looks at how many wait
 class Size:
     """How much is measured."""
 
-    waiting: int = 1_000
+    waiting: tuple[int, ...] = (1_000, 10_000)
+    """One after another, on the same servers."""
+    idle: float = 60.0
+    """Seconds in which nobody asks for anything."""
     starts: int = 100
     decisions: int = 100
-    """Cached, and as many evicted."""
+    """Cached, and as many evicted, for each number of waiting tickets."""
 
 
-QUICK = Size(waiting=8, starts=2, decisions=3)
+QUICK = Size(waiting=(8, 16), idle=1.0, starts=2, decisions=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """What a process uses while tickets wait."""
+
+    cpu: float
+    """Per cent of one core."""
+    memory: float
+    """MiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """What was found while so many tickets waited."""
+
+    waiting: int
+    idle: Mapping[str, Idle]
+    """By process."""
+    starts: Sequence[float]
+    """Milliseconds of each submission."""
+    cached: Sequence["Decided"]
+    evicted: Sequence["Decided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,34 +82,67 @@ async def run(size: Size) -> Report:
     async with Services.start() as services:
         address = await services.temporal("temporal")
         installation = await Installation.create(services, address, "shop", planner={"agent": "bench.planner:plan"})
-        cached, evicted = range(size.decisions), range(size.decisions, 2 * size.decisions)
-        async with installation.serving(*map(installation.worker, Pool)):
-            await _fill(installation, range(size.waiting))
-            starts = [await _start(installation, size.waiting + number) for number in range(size.starts)]
-            seen = {number: await _report_of(installation, number) for number in (*cached, *evicted)}
-            by_memory = [await _decide(installation, number, seen[number]) for number in cached]
-        async with installation.serving(*map(installation.worker, Pool)):
-            by_replay = [await _decide(installation, number, seen[number]) for number in evicted]
+        crowds: list[Crowd] = []
+        submitted = 0
+        for waiting in size.waiting:
+            crowds.append(await _measure(installation, size, waiting, submitted))
+            submitted = waiting + size.starts
         machine = await Machine.describe(installation.temporal, installation.owner_url)
-    rows = [
-        _row("start a ticket: round trip", starts),
-        *_rows("cached", by_memory),
-        *_rows("evicted", by_replay),
-    ]
-    reactions = {"cached": by_memory, "evicted": by_replay}
     return Report(
         benchmark="latency",
         machine=machine,
         setting=(
-            f"{size.waiting:,} tickets waiting, one worker a pool; {size.starts} starts, {size.decisions} decisions "
-            "cached and as many evicted, one at a time"
+            f"One worker a pool; {size.starts} starts, {size.decisions} decisions cached and as many evicted, one at a "
+            f"time; idle for {size.idle:.0f} s"
         ),
         figures={
-            f"decision to reaction, {kind}, p99 ms": percentile([d.reaction for d in decided], 99) or 0
-            for kind, decided in reactions.items()
+            f"decision to reaction, {crowd.waiting:,} waiting, {kind}, p99 ms": percentile(
+                [decided.reaction for decided in decisions], 99
+            )
+            or 0
+            for crowd in crowds
+            for kind, decisions in (("cached", crowd.cached), ("evicted", crowd.evicted))
         },
-        tables=(Table(title="Milliseconds", columns=("what", "p50", "p99", "max"), rows=tuple(rows)),),
+        tables=tuple(table for crowd in crowds for table in _tables(crowd)),
     )
+
+
+async def _measure(installation: Installation, size: Size, waiting: int, submitted: int) -> Crowd:
+    """Submit tickets until `waiting` of them wait; `submitted` were before."""
+    cached = range(waiting - size.decisions, waiting)
+    evicted = range(waiting - 2 * size.decisions, waiting - size.decisions)
+    workers = [installation.worker(pool) for pool in Pool]
+    async with installation.serving(*workers) as pids:
+        await _fill(installation, range(submitted, waiting))
+        idle = await _idle({**pids, "Temporal server": installation.services.pid("temporal")}, size.idle)
+        starts = [await _start(installation, waiting + number) for number in range(size.starts)]
+        seen = {number: await _report_of(installation, number) for number in (*cached, *evicted)}
+        by_memory = [await _decide(installation, number, seen[number]) for number in cached]
+    async with installation.serving(*workers):
+        by_replay = [await _decide(installation, number, seen[number]) for number in evicted]
+    return Crowd(waiting=waiting, idle=idle, starts=starts, cached=by_memory, evicted=by_replay)
+
+
+async def _idle(pids: Mapping[str, int], seconds: float) -> dict[str, Idle]:
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    await asyncio.sleep(seconds)
+    return {
+        name: Idle(cpu=100 * (cpu_seconds(pid) - before[name]) / seconds, memory=memory_mib(pid))
+        for name, pid in pids.items()
+    }
+
+
+def _tables(crowd: Crowd) -> Iterable[Table]:
+    milliseconds = (
+        _row("start a ticket: round trip", crowd.starts),
+        *_rows("cached", crowd.cached),
+        *_rows("evicted", crowd.evicted),
+    )
+    columns = ("what", "p50", "p99", "max")
+    yield Table(title=f"{crowd.waiting:,} waiting: milliseconds", columns=columns, rows=milliseconds)
+    idle = tuple((name, used.cpu, used.memory) for name, used in crowd.idle.items())
+    columns_idle = ("process", "% of one core", "memory MiB")
+    yield Table(title=f"{crowd.waiting:,} waiting: nobody asks for anything", columns=columns_idle, rows=idle)
 
 
 def _rows(kind: str, decided: Sequence[Decided]) -> Iterable[tuple[str, float | None, float | None, float]]:
@@ -97,25 +157,30 @@ def _row(what: str, values: Sequence[float]) -> tuple[str, float | None, float |
 
 async def _fill(installation: Installation, numbers: Sequence[int]) -> None:
     """Submit tickets until all of them wait for a decision."""
+    others = await _waiting(installation)
     for number in numbers:
         if number % _AT_ONCE == 0:
-            await _until_waiting(installation, number - _AT_ONCE)
+            await _until_waiting(installation, others + number - numbers[0] - _AT_ONCE)
         await installation.client.submit(ticket(number, needs_approval=True))
-    await _until_waiting(installation, len(numbers))
+    await _until_waiting(installation, others + len(numbers))
 
 
 async def _until_waiting(installation: Installation, count: int) -> None:
-    query = f'{STATE.name} = "{State.WAITING}"'
-    while (await installation.temporal.count_workflows(query)).count < count:  # noqa: ASYNC110 - the server counts
+    while await _waiting(installation) < count:  # noqa: ASYNC110 - the server counts
         await asyncio.sleep(_LOOK)
+
+
+async def _waiting(installation: Installation) -> int:
+    return (await installation.temporal.count_workflows(f'{STATE.name} = "{State.WAITING}"')).count
 
 
 async def _start(installation: Installation, number: int) -> float:
     """Return how long the submission took, once its ticket waits, too."""
+    others = await _waiting(installation)
     began = time.monotonic()
     await installation.client.submit(ticket(number, needs_approval=True))
     milliseconds = 1000 * (time.monotonic() - began)
-    await _until_waiting(installation, number + 1)
+    await _until_waiting(installation, others + 1)
     return milliseconds
 
 
