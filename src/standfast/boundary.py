@@ -3,12 +3,15 @@
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from standfast import steps
 from standfast.errors import ServiceUnavailable, StandfastError
 
 _MAX_FAILURES = 5  # an error that nobody foresaw is a bug as a rule: it does not heal by trying for ever
@@ -30,10 +33,12 @@ class _ActivityBoundary(ActivityInboundInterceptor):
         beating = asyncio.create_task(_heartbeats(failures))
         try:
             return await self.next.execute_activity(input)
+        except ApplicationError as error:
+            raise _with_pause(error) from error.__cause__
         except FailureError:
             raise
         except ServiceUnavailable as error:
-            raise ApplicationError(str(error), type=error.code) from error
+            raise ApplicationError(str(error), type=error.code, next_retry_delay=_pause()) from error
         except StandfastError as error:
             raise ApplicationError(str(error), type=error.code, non_retryable=True) from error
         except Exception as error:
@@ -42,12 +47,29 @@ class _ActivityBoundary(ActivityInboundInterceptor):
             bounded = info.retry_policy is not None and info.retry_policy.maximum_attempts > 0
             if bounded or failures + 1 < _MAX_FAILURES:
                 activity.heartbeat(failures + 1)
-                raise
+                raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=_pause()) from error
             raise ApplicationError(_unforeseen(error, info), type=type(error).__name__, non_retryable=True) from error
         finally:
             beating.cancel()
             with suppress(asyncio.CancelledError):
                 await beating
+
+
+def _pause() -> timedelta:
+    info = activity.info()
+    return steps.pause(info.retry_policy or RetryPolicy(), info.attempt)
+
+
+def _with_pause(error: ApplicationError) -> ApplicationError:
+    """Return the error with how long to wait, unless it says so itself, as a provider does that answers Retry-After."""
+    return ApplicationError(
+        error.message,
+        *error.details,
+        type=error.type,
+        non_retryable=error.non_retryable,
+        next_retry_delay=error.next_retry_delay or _pause(),
+        category=error.category,
+    )
 
 
 def _unforeseen(error: Exception, info: activity.Info) -> str:

@@ -140,10 +140,10 @@ REPORT_GOOD_FOR = timedelta(minutes=5)
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
-# Quick first retry, because most faults are a restart away; the interval is capped so that a service that comes back
-# after minutes is noticed within ten seconds.
+# A lost worker's work is taken up at once, however often others had failed at it before: hence intervals that hardly
+# grow. What fails in words waits longer and longer by `pause`; a service that comes back is noticed within ten seconds.
 _RETRY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(milliseconds=100), backoff_coefficient=1.1, maximum_interval=timedelta(seconds=10)
 )
 # A dead worker is noticed after this long; heartbeats are sent every fifth of it.
 HEARTBEAT = timedelta(seconds=2)
@@ -172,7 +172,7 @@ TOOL_GIVE_UP = timedelta(hours=6)
 # A provider that says Retry-After is obeyed up to the longest interval, hence a minute. What can't heal (a wrong key,
 # an unknown model, an empty account, an answer that can't be read) is never sent again; the library marks it.
 MODEL_RETRY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+    initial_interval=timedelta(milliseconds=200), backoff_coefficient=1.1, maximum_interval=timedelta(minutes=1)
 )
 TOOL_RETRY = _RETRY
 # A function of one's own may hold a whole agent, and each further attempt may pay for it again.
@@ -180,6 +180,13 @@ OWN_FUNCTION = timedelta(minutes=15)
 OWN_FUNCTION_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=3
 )
+
+
+def pause(policy: RetryPolicy, attempt: int) -> timedelta:
+    """Return how long to wait after a failed attempt: twice as long after each, up to the policy's longest interval."""
+    longest = policy.maximum_interval or 100 * policy.initial_interval
+    doublings = min(attempt - 1, 20)  # more would not fit a timedelta
+    return min(longest, policy.initial_interval * 2.0**doublings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,12 @@
 """Errors of activities: what heals by itself is tried until it does; what nobody foresaw only a few times."""
 
+import time
 from datetime import timedelta
+from itertools import pairwise
+from typing import Any
 from uuid import uuid4
 
+import pytest
 import pytest_asyncio
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError
@@ -14,6 +18,8 @@ from standfast import cluster, steps
 from standfast.boundary import Boundary
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Settings
+
+AnyStep = steps.Step[Any, Any]
 
 AWAY = ServiceUnavailable("the database is away")
 BUG = KeyError("id")
@@ -36,14 +42,21 @@ class OneActivity:
         )
 
 
-async def failing(temporal: Client, *errors: Exception) -> tuple[int, BaseException | None]:
-    """Let an activity fail with these errors, one an attempt; return its attempts, and what the workflow got."""
+async def failing(
+    temporal: Client, *errors: Exception, began: list[float] | None = None
+) -> tuple[int, BaseException | None]:
+    """Let an activity fail with these errors, one an attempt; return its attempts, and what the workflow got.
+
+    `began` is told when each attempt began.
+    """
     attempts = 0
 
     @activity.defn(name="fails")
     async def fails() -> None:
         nonlocal attempts
         attempts += 1
+        if began is not None:
+            began.append(time.monotonic())
         if attempts <= len(errors):
             raise errors[attempts - 1]
 
@@ -60,6 +73,26 @@ async def failing(temporal: Client, *errors: Exception) -> tuple[int, BaseExcept
 
 async def test_a_service_that_is_away_is_waited_for(temporal: Client) -> None:
     assert await failing(temporal, *[AWAY] * 7) == (8, None)
+
+
+async def test_what_fails_again_and_again_is_tried_less_and_less_often(temporal: Client) -> None:
+    began: list[float] = []
+    await failing(temporal, *[AWAY] * 7, began=began)
+    pauses = [later - earlier for earlier, later in pairwise(began)]
+    assert pauses[-1] >= 0.064  # the policy's interval, doubled six times
+
+
+async def test_who_says_when_to_come_back_is_obeyed(temporal: Client) -> None:
+    began: list[float] = []
+    await failing(temporal, ApplicationError("busy", next_retry_delay=timedelta(seconds=0.3)), began=began)
+    assert began[1] - began[0] >= 0.3
+
+
+@pytest.mark.parametrize("step", [steps.GATHER, steps.EXECUTE, steps.VALIDATE], ids=lambda step: step.name)
+def test_the_work_of_a_lost_worker_is_taken_up_at_once_however_often_others_failed_at_it(step: AnyStep) -> None:
+    for policy in (step.retry, steps.MODEL_RETRY, steps.TOOL_RETRY):
+        after_ten_failures = policy.initial_interval * policy.backoff_coefficient**10
+        assert after_ten_failures < timedelta(seconds=1)
 
 
 async def test_an_error_that_nobody_foresaw_is_tried_five_times(temporal: Client) -> None:
