@@ -7,11 +7,11 @@ from standfast.view import TicketView
 
 
 class Carried(Record):
-    """A ticket between two plans, or between a plan and its next validation."""
+    """A ticket before its first step, or between a plan and its next validation."""
 
     view: TicketView
     """Without its report, which the next validation replaces."""
-    plans_made: int
+    plans_made: int = 1
     """Since a person last spoke, see `standfast.path.evaluate`."""
     approved: SafetyReport | None = None
     """What people have approved, to be validated once more."""

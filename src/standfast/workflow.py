@@ -46,21 +46,24 @@ class TicketWorkflow:
     """One ticket, from its submission to its end."""
 
     @workflow.init
-    def __init__(self, ticket: Ticket, carried: Carried | None = None) -> None:
-        new = TicketView(workflow_id=workflow.info().workflow_id, ticket=ticket, state=State.GATHERING)
-        self._view = carried.view.model_copy(update={"report": carried.approved}) if carried else new
+    def __init__(self, start: Ticket | Carried) -> None:
+        carried = _carried(start)
+        self._view = carried.view.model_copy(update={"report": carried.approved})
         self._decision: Decision | None = None
-        self._recalled = carried.recalled if carried else None
-        self._executions = carried.executions if carried else 0
-        self._drifts = carried.drifts if carried else 0
+        self._recalled = carried.recalled
+        self._executions = carried.executions
+        self._drifts = carried.drifts
         self._one_at_a_time = asyncio.Lock()
         self._publishing: asyncio.TimerHandle | None = None
 
     @workflow.run
-    async def run(self, ticket: Ticket, carried: Carried | None = None) -> Outcome:
-        """Return how the ticket ended; `failed` and `cancelled` close the workflow as failed and cancelled."""
+    async def run(self, start: Ticket | Carried) -> Outcome:
+        """Return how the ticket ended; `failed` and `cancelled` close the workflow as failed and cancelled.
+
+        It starts with a ticket; a run that continues another one starts with what that has carried so far.
+        """
         try:
-            return await self._resolve(ticket, carried)
+            return await self._resolve(_carried(start))
         except asyncio.CancelledError:
             await self._end(State.CANCELLED, CANCELLED_REASON)
             raise
@@ -71,10 +74,11 @@ class TicketWorkflow:
             outcome = await self._end(State.FAILED, _root_message(error))
             raise ApplicationError(outcome.reason, type=FAILED, non_retryable=True) from error
 
-    async def _resolve(self, ticket: Ticket, carried: Carried | None) -> Outcome:
-        context = self._view.context or await self._gather(ticket)
-        plan = self._view.plan or await self._plan(context)
-        plans_made, approved = (carried.plans_made, carried.approved) if carried else (1, None)
+    async def _resolve(self, carried: Carried) -> Outcome:
+        ticket = carried.view.ticket
+        context = carried.view.context or await self._gather(ticket)
+        plan = carried.view.plan or await self._plan(context)
+        plans_made, approved = carried.plans_made, carried.approved
         while True:
             await self._keep_history_short(plans_made, approved)
             report = await self._validate(context, plan, approved)
@@ -236,7 +240,7 @@ class TicketWorkflow:
             executions=self._executions,
             drifts=self._drifts,
         )
-        workflow.continue_as_new(args=[self._view.ticket, carried], task_timeout=steps.WORKFLOW_TASK)
+        workflow.continue_as_new(carried, task_timeout=steps.WORKFLOW_TASK)
 
     # --- decisions -----------------------------------------------------------------------------------------------
 
@@ -341,8 +345,9 @@ class TicketWorkflow:
         workflow.set_current_details(_details(self._view))
 
     def _enter(self, state: State) -> None:
+        left = self._view.state
         self._show(state=state)
-        if state is State.WAITING or state.is_end:
+        if State.WAITING in (left, state) or state.is_end:
             self._publish()
         elif self._publishing is None:
             # In a context of its own, as the SDK labels every later timer like the last one that had a label.
@@ -377,6 +382,12 @@ class TicketWorkflow:
         """End a ticket whose cancellation arrived while an execution was waited for, which swallows it."""
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
+
+
+def _carried(start: Ticket | Carried) -> Carried:
+    if isinstance(start, Carried):
+        return start
+    return Carried(view=TicketView(workflow_id=workflow.info().workflow_id, ticket=start, state=State.GATHERING))
 
 
 def _was_given_up(error: FailureError) -> bool:

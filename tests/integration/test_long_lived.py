@@ -21,6 +21,7 @@ from standfast.local.ports import free_port
 from standfast.local.supervisor import Supervisor
 from standfast.local.temporal import TemporalServer
 from standfast.outcome import State
+from standfast.report import Reminder
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import Databases
@@ -106,8 +107,8 @@ async def test_in_three_days_people_are_reminded_twice_and_then_nothing_is_chang
 
 
 async def test_a_reminder_may_let_others_approve(home: Path, postgres: str) -> None:
-    soon = {"after": timedelta(seconds=1), "approvers": ("deputy@*",)}
-    async with server(home, ()) as address, installation(postgres, address, reminders=[soon]) as shop:
+    soon = Reminder(after=timedelta(seconds=1), approvers=("deputy@*",))
+    async with server(home, ()) as address, installation(postgres, address, reminders=(soon,)) as shop:
         await shop.constrain(ONLY_LEADS)
         workflow_id = await shop.submit(refund(1001), subject={"order_id": 1001})
         view = await shop.until_waiting(workflow_id)
