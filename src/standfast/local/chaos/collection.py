@@ -118,5 +118,5 @@ async def _replay(settings: Settings, environment: Mapping[str, str], workflow_i
             process.kill()
     if process.returncode != 0:
         raise ServiceUnavailable(f"the histories can't be replayed: {errors.decode(errors='replace')[-2000:]}")
-    found: dict[str, str] = json.loads(output)
+    found: dict[str, str] = json.loads(output.splitlines()[-1])  # before it, the Temporal client may have warned
     return found

@@ -46,9 +46,10 @@ async def _histories(client: Client, workflow_ids: Sequence[str]) -> AsyncIterat
 
 
 def main() -> None:
-    """Read workflow ids from stdin, a JSON array, and print what `replay` returns as JSON."""
+    """Read workflow ids from stdin, a JSON array; the last line of stdout is what `replay` returns, as JSON."""
     logging.disable()
-    sys.stdout.write(json.dumps(asyncio.run(replay(load_settings(), json.load(sys.stdin)))))
+    found = asyncio.run(replay(load_settings(), json.load(sys.stdin)))
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
 
 
 if __name__ == "__main__":
