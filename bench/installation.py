@@ -13,6 +13,7 @@ from temporalio.client import Client, Plugin
 
 from standfast import cluster
 from standfast.client import Standfast
+from standfast.codec.keyring import KeyRing
 from standfast.local import configuration, readiness
 from standfast.local.ports import free_port
 from standfast.local.postgres import Postgres
@@ -115,6 +116,7 @@ class Installation:
             temporal={"address": address, "namespace": namespace, "environment_configuration": False},
             planner=planner,
             review={"signing_key": private, "public_keys": {"default": public}},
+            encryption={"file": _key_file(services.folder)},
         )
         await _store_constraints(settings)
         temporal = await cluster.connect(settings, plugins=plugins)
@@ -155,6 +157,13 @@ def program(
     """Return a process that finds our packages and nothing of the user's environment."""
     found = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **(environment or {})}
     return Service(name=name, argv=argv, environment=found, folder=ROOT, ready=ready)
+
+
+def _key_file(folder: Path) -> Path:
+    file = folder / "keys.toml"
+    if not file.exists():
+        file.write_text(KeyRing.new().to_toml(), "utf-8")
+    return file
 
 
 async def _store_constraints(settings: Settings) -> None:

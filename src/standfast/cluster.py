@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, KeepAliveConfig, Plugin
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import Client, HeaderCodecBehavior, KeepAliveConfig, Plugin
 from temporalio.envconfig import ClientConfig
 
+from standfast.codec.converter import data_converter
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Settings
 
@@ -21,16 +21,18 @@ async def connect(settings: Settings, *, plugins: Sequence[Plugin] = ()) -> Clie
     """Connect to Temporal as `temporal.toml`, `TEMPORAL_*` and then our own settings say.
 
     Raises:
-        InvalidInput: the Temporal client configuration is wrong.
+        InvalidInput: the Temporal client configuration is wrong, or there is no key to encrypt with.
         ServiceUnavailable: nothing answers at the address.
     """
     config = _environment_configuration() if settings.temporal.environment_configuration else {}
     target = str(config.pop("target_host", settings.temporal.address))
     config.setdefault("namespace", settings.temporal.namespace)
+    converter = data_converter(settings)
     try:
         return await Client.connect(
             target,
-            data_converter=pydantic_data_converter,
+            data_converter=converter,
+            header_codec_behavior=HeaderCodecBehavior.CODEC,
             keep_alive_config=_KEEP_ALIVE,
             connect_timeout=_CONNECT,
             plugins=plugins,

@@ -7,6 +7,8 @@ StandfastError                     has a stable `code`, and the exit code of the
 │   └── UnknownTicket              2  no workflow has this id
 ├── DecisionRefused                   the decision changed nothing: 2 stale, 4 unsigned or not yours to take, 1 too late
 ├── NotPermitted                   4  a credential this process needs was not given to it
+│   └── UnknownKey                 4  a payload is encrypted with a key that this process doesn't have
+├── PayloadRefused                 1  a payload was changed, or belongs to another workflow
 └── ServiceUnavailable             3  Temporal, PostgreSQL or a model can't be reached
     └── DecisionUnrecorded         3  a decision that could not be put on record, so it does not count
 """
@@ -72,6 +74,18 @@ class NotPermitted(StandfastError):  # noqa: N818
 
     code = "not-permitted"
     exit_code = 4
+
+
+class UnknownKey(NotPermitted):
+    """A payload is encrypted with a key that this process doesn't have; with the key it can be read."""
+
+    code = "unknown-key"
+
+
+class PayloadRefused(StandfastError):  # noqa: N818
+    """A payload that doesn't decrypt, or that belongs to another workflow; nothing heals it."""
+
+    code = "payload-refused"
 
 
 class ServiceUnavailable(StandfastError):  # noqa: N818

@@ -20,7 +20,11 @@ from standfast.report import Reminder
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
-_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key"})
+KEY_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
+"""Lower case, since an environment variable may hold it."""
+KeyId = Annotated[str, StringConstraints(pattern=f"^{KEY_ID}$")]
+
+_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key", "keys"})
 
 
 class _Section(BaseModel):
@@ -97,6 +101,20 @@ class Review(_Section):
         return tuple(sorted(reminders, key=lambda reminder: reminder.after))
 
 
+class Encryption(_Section):
+    """How payloads are encrypted before they go to Temporal. The keys come from one of three places."""
+
+    enabled: bool = True
+    keys: dict[KeyId, SecretStr] = Field(default_factory=dict)
+    """Key id -> 32 bytes, base64."""
+    active: KeyId | None = None
+    """Which of `keys` encrypts, all of them decrypt; may be left out if there is only one."""
+    file: Path | None = None
+    """A key file, as `standfast keys new` writes it."""
+    command: tuple[str, ...] = ()
+    """A program with its arguments that prints what would be in a key file, such as a secret manager's."""
+
+
 class Dashboard(_Section):
     """The web page."""
 
@@ -118,6 +136,7 @@ class Settings(BaseSettings):
     temporal: Temporal = Temporal()
     planner: Planner = Planner()
     review: Review = Review()
+    encryption: Encryption = Encryption()
     dashboard: Dashboard = Dashboard()
 
     @classmethod

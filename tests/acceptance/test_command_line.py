@@ -14,6 +14,7 @@ from tests.acceptance.installation import Installation, until
 
 UNREACHABLE = "postgresql://nobody@127.0.0.1:9/none"
 QUESTION = "How long does delivery to Austria take?"
+AWAY = '[temporal]\naddress = "127.0.0.1:9"\n[targets.shop]\n[encryption]\nfile = "{keys}"\n'
 TICKET = {"id": "CLI-1", "body": QUESTION, "requester": "ana@example.com"}
 PLAN = {"operations": [{"sql": "UPDATE shop.orders SET note = $1 WHERE id = $2", "params": ["hello", 1010]}]}
 
@@ -93,7 +94,7 @@ def test_wrong_usage_is_one_line(
 
 
 def test_a_service_that_is_away_has_an_exit_code_of_its_own(installation: Installation) -> None:
-    settings = file(installation, "away.toml", '[temporal]\naddress = "127.0.0.1:9"\n[targets.shop]\n')
+    settings = file(installation, "away.toml", AWAY.format(keys=installation.home / "keys.toml"))
     for command in (("list",), ("show", "X-1"), ("submit", file(installation, "one.json", TICKET))):
         answer = installation.run("--config", settings, *command)
         assert answer.exit_code == 3, answer

@@ -1,5 +1,6 @@
 """A whole installation in this process: real Temporal, real PostgreSQL with a small shop, a worker per pool."""
 
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from standfast.ticket import Ticket
 from standfast.view import TicketView
 
 PASSWORD = "only-for-tests"
+ENCRYPTION = {"keys": {"test": base64.b64encode(PASSWORD.encode().ljust(32)).decode()}}
 SCHEMA = """
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id integer PRIMARY KEY, status text NOT NULL, total numeric(10,2) NOT NULL);
@@ -136,6 +138,7 @@ async def prepare(postgres_url: str, temporal_address: str, database: str, **cha
         "temporal": {"address": temporal_address},
         "planner": {"agent": "tests.integration.scripted_planner:plan"},
         "review": {"signing_key": private, "public_keys": {"default": public}},
+        "encryption": ENCRYPTION,
     }
     return Settings(**(values | changes)), owner
 

@@ -22,7 +22,7 @@ from standfast.plan import Operation, Plan
 from standfast.settings import Settings
 from standfast.steps import PlanRequest, Pool
 from standfast.ticket import Ticket
-from tests.integration.installation import serving
+from tests.integration.installation import ENCRYPTION, serving
 
 PLAN = Plan(
     summary="Mark order 1042 as refunded.",
@@ -93,6 +93,7 @@ async def llm_worker(
         "control": {"journal": journal.get_secret_value()},
         "temporal": {"address": settings.temporal.address},
         "planner": {"model": settings.planner.model},
+        "encryption": ENCRYPTION,
     }
     file = folder / "llm.toml"
     file.write_text(tomli_w.dumps(config))

@@ -18,6 +18,7 @@ from standfast import cluster, steps
 from standfast.boundary import Boundary
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Settings
+from tests.integration.installation import ENCRYPTION
 
 AnyStep = steps.Step[Any, Any]
 
@@ -27,7 +28,7 @@ BUG = KeyError("id")
 
 @pytest_asyncio.fixture
 async def temporal(temporal_server: str) -> Client:
-    return await cluster.connect(Settings(temporal={"address": temporal_server}))
+    return await cluster.connect(Settings(temporal={"address": temporal_server}, encryption=ENCRYPTION))
 
 
 @workflow.defn(name="OneActivity", sandboxed=False)

@@ -5,26 +5,29 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from standfast import cluster, steps
+from standfast.codec.converter import payload_codec
 from standfast.context import Context
 from standfast.local.fake_provider import Answers, Calls, Cut, FakeProvider, Raw, Says, Turn, Waits
 from standfast.plan import Operation, Plan
 from standfast.planner.playbooks import PlaybookChoice
 from standfast.planner.registrations import planner_registrations
-from standfast.settings import Settings
+from standfast.settings import Encryption, Settings
 from standfast.store.connections import Databases
+from tests.integration.installation import ENCRYPTION
 from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
 
 REFUND = """
@@ -65,10 +68,18 @@ async def scheduled(handle: WorkflowHandle[Any, Plan]) -> list[HistoryEvent]:
 
 async def activities(handle: WorkflowHandle[Any, Plan]) -> list[tuple[str, str]]:
     """Return type and summary of each activity in the history."""
-    return [
-        (e.activity_task_scheduled_event_attributes.activity_type.name, json.loads(e.user_metadata.summary.data))
-        for e in await scheduled(handle)
-    ]
+    found: list[tuple[str, str]] = []
+    for event in await scheduled(handle):
+        (summary,) = await read(event.user_metadata.summary)
+        found.append((event.activity_task_scheduled_event_attributes.activity_type.name, json.loads(summary.data)))
+    return found
+
+
+async def read(*payloads: Payload) -> list[Payload]:
+    """Return payloads of a history decrypted."""
+    codec = payload_codec(Settings(encryption=Encryption.model_validate(ENCRYPTION)))
+    assert codec is not None
+    return await codec.decode(payloads)
 
 
 async def test_each_model_request_and_each_tool_call_is_in_the_log(planning: Planning) -> None:
@@ -106,7 +117,12 @@ async def test_a_history_replays_on_the_code_that_wrote_it(planning: Planning) -
     handle = await planning.start(Calls("describe_table", table="orders"), Answers(PLAN))
     await handle.result()
     served = planner_registrations(planning.settings, Databases(planning.settings, application="replay"))
-    replayer = Replayer(workflows=served.workflows, plugins=served.plugins, data_converter=pydantic_data_converter)
+    replayer = Replayer(
+        workflows=served.workflows,
+        plugins=served.plugins,
+        namespace=planning.client.namespace,
+        data_converter=planning.client.data_converter,
+    )
 
     await replayer.replay_workflow(await handle.fetch_history())
 
@@ -306,8 +322,8 @@ async def test_tools_of_ones_own_agent_may_have_the_context(shop: Settings, prov
         await handle.result()
 
     history = await handle.fetch_history()
-    results = [event.activity_task_completed_event_attributes.result for event in history.events]
-    assert any(b'"result":"ana@example.com"' in payload.data for result in results for payload in result.payloads)
+    results = [event.activity_task_completed_event_attributes.result.payloads for event in history.events]
+    assert any(b'"result":"ana@example.com"' in payload.data for payload in await read(*chain(*results)))
 
 
 async def test_a_function_of_ones_own_is_one_activity(shop: Settings, provider: FakeProvider) -> None:

@@ -31,7 +31,7 @@ from standfast.store.connections import Databases
 from standfast.store.takeover import session_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
-from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
+from tests.integration.installation import CONSTRAINTS, ENCRYPTION, Installation, installed, prepare, serving
 from tests.processes import until
 
 APPROVE, REJECT, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REJECT, DecisionVerdict.REVISE
@@ -597,4 +597,4 @@ def _fingerprint(view: TicketView) -> str | None:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def temporal(temporal_server: str) -> Client:
-    return await cluster.connect(Settings(temporal={"address": temporal_server}))
+    return await cluster.connect(Settings(temporal={"address": temporal_server}, encryption=ENCRYPTION))

@@ -21,6 +21,7 @@ SECRETS = (
     "journal-url",
     "control-owner-url",
     "signing-key",
+    "encryption-key",
 )
 
 
@@ -35,6 +36,7 @@ def settings() -> Settings:
             "temporal": {"address": "127.0.0.1:1", "environment_configuration": False},
             "planner": {"playbooks": "playbooks", "model": "openai:gpt-5"},
             "review": {"signing_key": "signing-key", "public_keys": {"local": "public-key"}, "solo": True},
+            "encryption": {"keys": {"one": "encryption-key"}},
         }
     )
 
@@ -46,12 +48,12 @@ def pool(name: Pool) -> Callable[[Settings], Document]:
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (configuration.operator, {"reader-url", "rehearser-url", "control-url", "signing-key"}),
-        (configuration.dashboard, {"control-url", "signing-key"}),
+        (configuration.operator, {"reader-url", "rehearser-url", "control-url", "signing-key", "encryption-key"}),
+        (configuration.dashboard, {"control-url", "signing-key", "encryption-key"}),
         (configuration.model_server, set()),
-        (pool(Pool.CORE), {"reader-url", "rehearser-url", "control-url"}),
-        (pool(Pool.LLM), {"reader-url", "journal-url"}),
-        (pool(Pool.DATABASE), {"writer-url"}),
+        (pool(Pool.CORE), {"reader-url", "rehearser-url", "control-url", "encryption-key"}),
+        (pool(Pool.LLM), {"reader-url", "journal-url", "encryption-key"}),
+        (pool(Pool.DATABASE), {"writer-url", "encryption-key"}),
     ],
 )
 def test_a_process_gets_its_own_credentials(

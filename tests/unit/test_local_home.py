@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.codec.keyring import KeyRing
 from standfast.errors import InvalidInput
 from standfast.local.home import Home
 from standfast.signing import new_key_pair
@@ -71,3 +72,12 @@ def test_damaged_secrets_are_named_but_not_shown(home: Home) -> None:
         with pytest.raises(InvalidInput, match=r"(?s)secrets\.json is not as .*restore the file") as error:
             home.secrets()
     assert private not in str(error.value)
+
+
+def test_the_keys_for_payloads_are_made_once_and_are_for_their_owner_only(home: Home) -> None:
+    with home.lock():
+        home.secrets()
+        file = home.key_file()
+        first = KeyRing.parse(file.read_text(), source="file")
+        assert KeyRing.parse(home.key_file().read_text(), source="file") == first
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -71,7 +71,11 @@ def to_toml(document: Document) -> str:
 
 
 def _everybody(settings: Settings) -> Document:
-    return {"default_target": settings.default_target, "temporal": settings.temporal}
+    return {
+        "default_target": settings.default_target,
+        "temporal": settings.temporal,
+        "encryption": settings.encryption,
+    }
 
 
 def _targets(settings: Settings, *roles: Role) -> Document:
@@ -91,7 +95,7 @@ def _plain(value: Any) -> Any:
         case SecretStr():
             return value.get_secret_value()
         case BaseModel():
-            return _plain(dict(value))
+            return _plain(dict(iter(value)))  # by its fields, one of which may be called `keys`
         case Mapping():
             return {name: _plain(item) for name, item in value.items() if item is not None}
         case tuple() | list():

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from standfast.codec.keyring import KeyRing
 from standfast.errors import InvalidInput
 from standfast.local.ports import free_port, is_free
 from standfast.signing import new_key_pair
@@ -99,6 +100,14 @@ class Home:
             kept = Secrets(signing_key=private, public_key=public, **passwords)
         self.write("secrets.json", kept.model_dump_json(indent=2))
         return kept
+
+    def key_file(self) -> Path:
+        """Return the file with the keys that payloads are encrypted with, made on first use.
+
+        Whoever loses it loses what is in Temporal.
+        """
+        path = self.folder / "keys.toml"
+        return path if path.exists() else self.write(path.name, KeyRing.new().to_toml())
 
     def write(self, name: str, text: str) -> Path:
         """Write a file that only its owner can read, whole or not at all; return its path."""

@@ -21,7 +21,7 @@ from standfast.local.home import Home, Secrets
 from standfast.local.postgres import Postgres
 from standfast.local.supervisor import Event, Service, Status, Supervisor
 from standfast.local.temporal import NAMESPACE, TemporalServer
-from standfast.settings import Control, Settings, Temporal
+from standfast.settings import Control, Encryption, Settings, Temporal
 from standfast.steps import Pool
 from standfast.store.connections import Role
 from standfast.store.migrate import migrate_control
@@ -133,6 +133,8 @@ class Stack:
             "review": _defaults(chosen.review, solo=True),
             "dashboard": _defaults(chosen.dashboard, port=ports["dashboard"]),
         }
+        if not chosen.encryption.model_fields_set:
+            filled["encryption"] = Encryption(file=self._home.key_file())
         if chosen.review.signing_key is None:
             keys = {
                 "signing_key": SecretStr(kept.signing_key),

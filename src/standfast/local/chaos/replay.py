@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 
 from temporalio.client import Client, WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from standfast import cluster
@@ -27,8 +26,11 @@ async def replay(settings: Settings, workflow_ids: Sequence[str]) -> dict[str, s
     client = await cluster.connect(settings)
     tickets = [one for one in workflow_ids if "/plan/" not in one]
     planners = [one for one in workflow_ids if "/plan/" in one]
-    of_tickets = Replayer(workflows=[TicketWorkflow], data_converter=pydantic_data_converter)
-    of_planners = Replayer(workflows=served.workflows, plugins=served.plugins, data_converter=pydantic_data_converter)
+    namespace, converter = client.namespace, client.data_converter
+    of_tickets = Replayer(workflows=[TicketWorkflow], namespace=namespace, data_converter=converter)
+    of_planners = Replayer(
+        workflows=served.workflows, plugins=served.plugins, namespace=namespace, data_converter=converter
+    )
     return await _failures(of_tickets, client, tickets) | await _failures(of_planners, client, planners)
 
 

@@ -1,0 +1,1 @@
+"""What Temporal stores of us: converted, encrypted, and readable again."""
