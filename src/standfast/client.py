@@ -28,6 +28,7 @@ from temporalio.exceptions import ApplicationError, CancelledError, WorkflowAlre
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, steps, visibility
+from standfast.codec.reading import failures, of_workflow, reveal
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.documents import read_json_documents, validate
 from standfast.domain import Record
@@ -248,7 +249,9 @@ class Standfast:
             with self._translated(run.workflow_id):
                 described = await self._handle(run.workflow_id, run.run_id).describe()
             failing = described.raw_description.pending_activities
-            entries += await timeline(run.workflow_id, run.events, self._temporal.data_converter, failing)
+            converter = of_workflow(self._temporal.data_converter, self._temporal.namespace, run.workflow_id)
+            await reveal((activity.last_failure for activity in failing), converter)
+            entries += await timeline(run.workflow_id, run.events, converter, failing)
         return sorted(entries, key=lambda entry: entry.at)
 
     async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
@@ -265,8 +268,12 @@ class Standfast:
         return runs + planners
 
     async def _history(self, workflow_id: str, run_id: str | None = None) -> WorkflowHistory:
+        """Return the history of a run, by default of the newest one, with what its failures say."""
         with self._translated(workflow_id):
-            return await self._handle(workflow_id, run_id).fetch_history()
+            history = await self._handle(workflow_id, run_id).fetch_history()
+        converter = of_workflow(self._temporal.data_converter, self._temporal.namespace, workflow_id)
+        await reveal(failures(history.events), converter)
+        return history
 
     async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
         """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.

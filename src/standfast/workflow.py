@@ -265,7 +265,7 @@ class TicketWorkflow:
         try:
             await self._consider(decision)
         except ApplicationError as error:
-            workflow.logger.warning("%s", error.message)
+            workflow.logger.warning("a decision that came by signal changed nothing: %s", error.type)
 
     async def _consider(self, decision: Decision) -> DecisionRecord:
         async with self._one_at_a_time:

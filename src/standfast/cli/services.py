@@ -1,9 +1,7 @@
 """Commands that run until they are stopped."""
 
 import asyncio
-import logging
 import signal
-import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -150,7 +148,6 @@ async def _new_link(settings: "Settings") -> str:
 
 
 def _log() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    from standfast.logs import to_stderr  # noqa: PLC0415
+
+    to_stderr()

@@ -24,7 +24,7 @@ from standfast.settings import KEY_ID, Encryption
 
 KEY_BYTES = 32
 
-_REREAD = 5.0  # seconds; between two readings, since a command may ask a secret manager that counts
+_PAUSE = 1.0  # seconds between two readings, since a command may ask a secret manager that counts
 _COMMAND = 30.0  # seconds; a secret manager's answer
 _CREATE = "`standfast keys new` makes one"
 
@@ -129,14 +129,17 @@ class Keys:
         return self.ring.cipher(key_id)
 
     async def _read_again(self, key_id: str) -> None:
+        """Read the ring as it is from now on; those who ask at the same time share one reading."""
+        asked = monotonic()
         async with self._reading:
-            if key_id in self.ring.keys or monotonic() - self._read_at < _REREAD:
+            if self._read_at > asked:
                 return
+            await asyncio.sleep(self._read_at + _PAUSE - monotonic())
+            self._read_at = monotonic()
             try:
                 self.ring = await asyncio.to_thread(self._read)
             except InvalidInput as error:
                 logger.warning("the key ring can't be read again for key %s: %s", key_id, error)
-            self._read_at = monotonic()
 
 
 def read_ring(encryption: Encryption) -> KeyRing:

@@ -26,6 +26,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                log_config=None,  # what is worth a line goes the way of all our logs
                 access_log=False,  # addresses may hold a login link's token
                 ws="none",
                 lifespan="off",

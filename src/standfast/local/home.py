@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from standfast import private_file
 from standfast.codec.keyring import KeyRing
 from standfast.errors import InvalidInput
 from standfast.local.ports import free_port, is_free
@@ -113,13 +114,8 @@ class Home:
         """Write a file that only its owner can read, whole or not at all; return its path."""
         path = self.folder / name
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        draft = path.with_name(f"{path.name}.new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        return draft.replace(path)
+        private_file.write(path, text)
+        return path
 
     def _read(self, name: str, kind: type[Kept]) -> Kept | None:
         path = self.folder / name

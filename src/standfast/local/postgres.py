@@ -47,6 +47,7 @@ _SETTINGS = {
     "max_wal_size": "256MB",
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %u@%d ",
+    "log_min_messages": "log",  # no errors of statements: they quote rows, and whoever sent the statement gets them
 }
 
 logger = logging.getLogger("standfast.local")

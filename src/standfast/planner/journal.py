@@ -2,7 +2,7 @@
 
 Between the provider's answer and Temporal's acknowledgement of it a worker may die, or its connection be cut. So the
 answer is first written to the control database, under the key of its activity, which all attempts share. A later
-attempt finds it there and calls nobody.
+attempt finds it there and calls nobody. It is encrypted there as it is in Temporal.
 """
 
 import asyncio
@@ -14,9 +14,11 @@ from pydantic_ai.messages import ModelResponse
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.converter import PayloadCodec
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from standfast import steps
+from standfast.codec.reading import of_workflow
 from standfast.errors import ServiceUnavailable
 from standfast.planner.own_agent import CALL
 from standfast.store.connections import Databases
@@ -64,11 +66,11 @@ class _Journaled(ActivityInboundInterceptor):
         """
         async with self._databases.journal() as connection:
             row = await (await connection.execute(_SQL["reuse"], _key())).fetchone()
-        return None if row is None else Payload.FromString(row["answer"])
+        return None if row is None else await _decrypted(Payload.FromString(row["answer"]))
 
     async def _record(self, payload: Payload, answer: Any) -> None:
         """Write the answer down; where that can't be done in time, report it all the same rather than lose it."""
-        row = _key() | _bill(answer) | {"answer": payload.SerializeToString()}
+        row = _key() | _bill(answer) | {"answer": (await _encrypted(payload)).SerializeToString()}
         try:
             async with asyncio.timeout(steps.JOURNAL.total_seconds()):
                 while not await self._written(row):  # noqa: ASYNC110 - there is nothing to wait for but time
@@ -89,6 +91,23 @@ class _Journaled(ActivityInboundInterceptor):
 def is_paid(activity_type: str) -> bool:
     """Tell whether each call of an activity of this type costs money."""
     return activity_type == CALL.name or any(name in activity_type for name in _PAID)
+
+
+async def _encrypted(payload: Payload) -> Payload:
+    codec = _codec()
+    return payload if codec is None else (await codec.encode([payload]))[0]
+
+
+async def _decrypted(payload: Payload) -> Payload:
+    """Return a recorded payload as it was before it was encrypted; old ones never were."""
+    codec = _codec()
+    return payload if codec is None else (await codec.decode([payload]))[0]
+
+
+def _codec() -> PayloadCodec | None:
+    """Return the codec with which this activity's payloads go to Temporal."""
+    info = activity.info()
+    return of_workflow(activity.client().data_converter, info.namespace, info.workflow_id or "").payload_codec
 
 
 def _key() -> dict[str, Any]:

@@ -112,7 +112,7 @@ class _Reader:
         except psycopg.Error as error:
             if self._connection.closed:
                 raise
-            logger.info("left a query out of a context: %s", error.diag.message_primary)
+            logger.info("left a query out of a context: %s", error.sqlstate)  # the message may quote the value
             return []
 
     def _remember(self, relation: Relation, query: str, rows: Sequence[_Row], *, truncated: bool) -> None:

@@ -1,5 +1,6 @@
 """Keys come from settings, a file or a command; what is wrong with them is named, and no key is ever shown."""
 
+import asyncio
 import base64
 import sys
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_a_ring_does_not_show_its_keys() -> None:
 
 
 async def test_a_key_that_was_made_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyring, "_REREAD", 0)
+    monkeypatch.setattr(keyring, "_PAUSE", 0)
     file, first = tmp_path / "keys.toml", KeyRing.new()
     file.write_text(first.to_toml())
     keys = Keys(lambda: read_ring(settings(file=file)))
@@ -105,7 +106,7 @@ async def test_a_key_that_was_made_meanwhile_is_found(tmp_path: Path, monkeypatc
 async def test_a_key_that_nobody_has_is_named_with_those_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "_REREAD", 0)
+    monkeypatch.setattr(keyring, "_PAUSE", 0)
     file = tmp_path / "keys.toml"
     file.write_text(FILE)
     keys = Keys(lambda: read_ring(settings(file=file)))
@@ -115,7 +116,8 @@ async def test_a_key_that_nobody_has_is_named_with_those_there_are(
     await keys.cipher("one")
 
 
-async def test_the_keys_are_not_asked_for_again_and_again() -> None:
+async def test_payloads_that_wait_for_a_key_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "_PAUSE", 0)
     readings: list[None] = []
 
     def read() -> KeyRing:
@@ -123,7 +125,6 @@ async def test_the_keys_are_not_asked_for_again_and_again() -> None:
         return KeyRing("one", {"one": b"1" * 32})
 
     keys = Keys(read)
-    for _ in range(10):
-        with pytest.raises(UnknownKey):
-            await keys.cipher("three")
-    assert len(readings) == 1
+    answers = await asyncio.gather(*(keys.cipher("three") for _ in range(10)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UnknownKey] * 10
+    assert len(readings) == 2

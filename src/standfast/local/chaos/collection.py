@@ -9,9 +9,11 @@ from itertools import chain
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
+from temporalio.converter import PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import audit, cluster
+from standfast.codec.reading import failures, reveal
 from standfast.errors import ServiceUnavailable
 from standfast.local import configuration
 from standfast.local.chaos import histories
@@ -54,7 +56,7 @@ async def collect(
                 rows = await (await shop.execute(_SQL["rows"])).fetchall()
             ledger = await (await shop.execute(_SQL["ledger"])).fetchall()
         async with databases.control() as control:
-            calls = await _calls(control)
+            calls = await _calls(control, client.data_converter.payload_codec)
             broken = await audit.verify(control)
             decisions = await (await control.execute(_SQL["decisions"])).fetchall()
     return Evidence(
@@ -79,6 +81,7 @@ async def _histories(client: Client, workflow_id: str) -> list[History]:
         current = pending.pop()
         try:
             events = (await client.get_workflow_handle(current).fetch_history()).events
+            await reveal(failures(events), client.data_converter)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 continue  # it was never started: a planner that its ticket's end overtook
@@ -88,16 +91,19 @@ async def _histories(client: Client, workflow_id: str) -> list[History]:
     return found
 
 
-async def _calls(control: Connection) -> list[RecordedCall]:
+async def _calls(control: Connection, codec: PayloadCodec | None) -> list[RecordedCall]:
     rows = await (await control.execute(_SQL["calls"])).fetchall()
+    answers = [Payload.FromString(row["answer"]) for row in rows]
+    if codec is not None:
+        answers = await codec.decode(answers)
     return [
         RecordedCall(
             workflow_id=row["workflow_id"],
             activity_id=row["activity_id"],
-            answer_id=json.loads(Payload.FromString(row["answer"]).data).get("provider_response_id") or "",
+            answer_id=json.loads(answer.data).get("provider_response_id") or "",
             recorded_at=row["recorded_at"],
         )
-        for row in rows
+        for row, answer in zip(rows, answers, strict=True)
     ]
 
 

@@ -1,0 +1,76 @@
+"""`standfast keys` makes, lists and rotates keys, and shows a key only where it is asked to make one."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from standfast.cli.program import program
+from standfast.codec.keyring import KeyRing
+from standfast.errors import InvalidInput
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STANDFAST_CONFIG", raising=False)
+    monkeypatch.setenv("STANDFAST_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def keys(*arguments: str) -> str:
+    done = CliRunner().invoke(program, arguments, catch_exceptions=False, standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+def in_use(folder: Path) -> KeyRing:
+    return KeyRing.parse((folder / "keys.toml").read_text(), source="keys.toml")
+
+
+@pytest.fixture
+def with_key_file(folder: Path) -> KeyRing:
+    keys("keys", "new", "--file", "keys.toml")
+    (folder / "standfast.toml").write_text('[encryption]\nfile = "keys.toml"\n')
+    return in_use(folder)
+
+
+def test_a_new_ring_is_printed_for_a_secret_manager() -> None:
+    assert len(KeyRing.parse(keys("keys", "new"), source="stdout").keys) == 1
+    document = json.loads(keys("--json", "keys", "new"))
+    ring = KeyRing.parse(document["file"], source="stdout")
+    assert (document["key"], document["fingerprint"]) == (ring.active, ring.fingerprint(ring.active))
+
+
+def test_a_key_file_is_for_its_owner_and_never_written_over(folder: Path, with_key_file: KeyRing) -> None:
+    assert (folder / "keys.toml").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(InvalidInput, match=r"keys\.toml is there already; `standfast keys rotate`"):
+        keys("keys", "new", "--file", "keys.toml")
+    assert in_use(folder) == with_key_file
+
+
+def test_keys_are_listed_without_the_keys(folder: Path, with_key_file: KeyRing) -> None:
+    active = with_key_file.active
+    assert json.loads(keys("--json", "keys", "list")) == [
+        {"key": active, "fingerprint": with_key_file.fingerprint(active), "active": True}
+    ]
+    secrets = tomllib.loads((folder / "keys.toml").read_text())["keys"].values()
+    assert not any(secret in keys("keys", "list") for secret in secrets)
+
+
+def test_rotation_adds_an_active_key_and_keeps_the_old_one(folder: Path, with_key_file: KeyRing) -> None:
+    document = json.loads(keys("--json", "keys", "rotate"))
+    ring = in_use(folder)
+    assert ring.keys.items() > with_key_file.keys.items()
+    assert (document["key"], document["before"]) == (ring.active, with_key_file.active)
+    assert (folder / "keys.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_that_are_somebody_elses_are_not_rotated(folder: Path) -> None:
+    (folder / "standfast.toml").write_text('[encryption]\ncommand = ["cat", "keys.toml"]\n')
+    (folder / "keys.toml").write_text(KeyRing.new().to_toml())
+    with pytest.raises(InvalidInput, match=r"not in a file of ours .*: add a key to them where they are"):
+        keys("keys", "rotate")

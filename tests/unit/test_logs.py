@@ -1,0 +1,30 @@
+"""Logs tell what failed and where, and quote nobody's tickets, rows or models."""
+
+import logging
+import sys
+
+import pytest
+
+from standfast.errors import InvalidInput, ServiceUnavailable, UnknownKey
+from standfast.logs import Discreet
+
+
+def logged(error: Exception, cause: Exception | None = None) -> str:
+    try:
+        raise error from cause
+    except type(error):
+        record = logging.LogRecord("test", logging.ERROR, __file__, 1, "activity failed", (), sys.exc_info())
+    return Discreet("%(message)s").format(record)
+
+
+def test_the_words_of_an_exception_and_of_its_causes_stay_out() -> None:
+    text = logged(InvalidInput("ana@example.com is no integer"), KeyError("ana@example.com"))
+    assert "ana@" not in text
+    assert text.startswith("activity failed\nbuiltins.KeyError\n")
+    assert text.endswith("standfast.errors.InvalidInput")
+    assert f'File "{__file__}"' in text
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable("db:5432 is away"), UnknownKey("add key 'k2'")], ids=repr)
+def test_errors_about_services_and_keys_say_what_to_do(error: Exception) -> None:
+    assert logged(RuntimeError("secret"), error).splitlines()[1].endswith(str(error))
