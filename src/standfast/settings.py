@@ -24,7 +24,7 @@ KEY_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
 """Lower case, since an environment variable may hold it."""
 KeyId = Annotated[str, StringConstraints(pattern=f"^{KEY_ID}$")]
 
-_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key", "keys"})
+_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key", "keys", "token"})
 
 
 class _Section(BaseModel):
@@ -122,6 +122,17 @@ class Dashboard(_Section):
     port: int = Field(default=8765, ge=0, le=65535)
 
 
+class CodecServer(_Section):
+    """The web server that decrypts payloads for Temporal's own UI and command line."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8766, ge=0, le=65535)
+    token: SecretStr | None = None
+    """What programs send as `Authorization: Bearer TOKEN`; without one, only people who are signed in may ask."""
+    ui: str | None = None
+    """Address of a Temporal UI that is shown here, to people who are signed in at the dashboard."""
+
+
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -138,6 +149,7 @@ class Settings(BaseSettings):
     review: Review = Review()
     encryption: Encryption = Encryption()
     dashboard: Dashboard = Dashboard()
+    codec_server: CodecServer = CodecServer()
 
     @classmethod
     def settings_customise_sources(

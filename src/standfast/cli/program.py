@@ -45,6 +45,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "constraints": _Command("constraints", "List and change constraints, and try changes."),
     "worker": _Command("services", "Run one worker pool."),
     "dashboard": _Command("services", "Run the dashboard."),
+    "codec-server": _Command("services", "Decrypt payloads for Temporal's UI and command line."),
     "login-link": _Command("services", "Print a one-time link that signs a person in to the dashboard."),
     "model-server": _Command("services", "Serve the language model of this machine."),
     "keys": _Command("keys", "Make, list and rotate the keys that payloads are encrypted with."),

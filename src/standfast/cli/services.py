@@ -65,6 +65,16 @@ def dashboard(invocation: Invocation) -> None:
     run(serve(invocation.settings()))
 
 
+@click.command(name="codec-server")
+@pass_invocation
+def codec_server(invocation: Invocation) -> None:
+    """Decrypt payloads for Temporal's UI and command line until SIGTERM, and show that UI to signed-in people."""
+    from standfast.dashboard.codec_server import serve  # noqa: PLC0415
+
+    _log()
+    run(serve(invocation.settings()))
+
+
 @click.command(name="login-link")
 @pass_invocation
 def login_link(invocation: Invocation) -> None:

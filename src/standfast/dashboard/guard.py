@@ -23,14 +23,23 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
+SESSION_COOKIE = "standfast-session-"
+"""How the names of all our cookies begin."""
+SAFE = frozenset({"GET", "HEAD"})
+"""Methods that change nothing."""
+
 _STATIC = "/static/"
 _OPEN = frozenset({"/healthz", "/login"})
-_SAFE = frozenset({"GET", "HEAD"})
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the session's cookie; browsers keep cookies apart by host but not by port."""
-    return f"standfast-session-{_port(request.scope)}"
+    """Return the name of the session's cookie at the dashboard that was asked."""
+    return session_cookie(_port(request.scope))
+
+
+def session_cookie(port: int) -> str:
+    """Return the name of the cookie of a dashboard; browsers keep cookies apart by host but not by port."""
+    return f"{SESSION_COOKIE}{port}"
 
 
 class Guard:
@@ -59,10 +68,10 @@ class Guard:
 
     async def _refused(self, request: Request, *, static: bool) -> Response | None:
         request.state.session = None
-        if not _is_our_host(request):
+        if not is_our_host(request):
             # A name of somebody else's that resolves to this machine: DNS rebinding.
             return self._problems.answer(request, 421, "wrong-host", _WRONG_HOST.format(_port(request.scope)))
-        if request.method not in _SAFE and not _is_same_origin(request):
+        if request.method not in SAFE and not is_same_origin(request):
             return self._problems.answer(request, 403, "cross-site", _CROSS_SITE)
         if static or request.url.path == "/healthz":
             return None
@@ -85,12 +94,14 @@ _CROSS_SITE = (
 )
 
 
-def _is_our_host(request: Request) -> bool:
+def is_our_host(request: Request) -> bool:
+    """Tell whether the request names this server by a loopback address and its own port."""
     host = _parts("//" + request.headers.get("host", ""))
     return host is not None and host[0] in LOOPBACK and (host[1] or 80) == _port(request.scope)
 
 
-def _is_same_origin(request: Request) -> bool:
+def is_same_origin(request: Request) -> bool:
+    """Tell whether no page of another site sent the request."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         # Set by the browser, out of a page's reach. "none" is the person: an address typed, a bookmark.

@@ -13,6 +13,7 @@ from standfast.errors import (
     DecisionRefused,
     InvalidInput,
     NotPermitted,
+    PayloadRefused,
     ServiceUnavailable,
     StandfastError,
     TicketConflict,
@@ -26,6 +27,7 @@ _STATUS: Mapping[type[StandfastError], int] = {
     InvalidInput: 400,
     DecisionRefused: 409,
     NotPermitted: 403,
+    PayloadRefused: 422,
     ServiceUnavailable: 503,
 }
 _TITLES: Mapping[int, str] = {
@@ -58,6 +60,16 @@ def wants_problem(request: Request) -> bool:
     return request.url.path.startswith("/api/") or request.url.path.endswith("/events")
 
 
+def problem(status: int, code: str, message: str, **more: Any) -> JSONResponse:
+    """Return problem details; `more` are further members."""
+    known = {"type": "about:blank", "title": _title(status), "status": status, "detail": message, "code": code}
+    return JSONResponse(known | more, status_code=status, media_type="application/problem+json")
+
+
+def _title(status: int) -> str:
+    return _TITLES.get(status, HTTPStatus(status).phrase)
+
+
 class Problems:
     """Answers errors."""
 
@@ -66,11 +78,9 @@ class Problems:
 
     def answer(self, request: Request, status: int, code: str, message: str, **more: Any) -> Response:
         """Return the answer to a request that failed; `more` are further members of the problem details."""
-        title = _TITLES.get(status, HTTPStatus(status).phrase)
         if wants_problem(request):
-            problem = {"type": "about:blank", "title": title, "status": status, "detail": message, "code": code}
-            return JSONResponse(problem | more, status_code=status, media_type="application/problem+json")
-        content = {"title": title, "message": message, "advice": _ADVICE.get(status, "")}
+            return problem(status, code, message, **more)
+        content = {"title": _title(status), "message": message, "advice": _ADVICE.get(status, "")}
         return self._renderer.page(request, "problem.html", status=status, **content)
 
     async def ours(self, request: Request, error: Exception) -> Response:

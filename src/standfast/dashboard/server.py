@@ -61,15 +61,23 @@ async def serve(settings: Settings) -> None:
         Standfast.connect(settings) as standfast,
         Databases(settings, application="standfast-dashboard") as databases,
     ):
-        server = Server(build_app(settings, standfast, databases))
-        listening = listen(settings.dashboard.host, settings.dashboard.port)
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, server.handle_exit, signum, None)
-        await server.serve(sockets=[listening])
+        await run_app(build_app(settings, standfast, databases), settings.dashboard.host, settings.dashboard.port)
 
 
-def listen(host: str, port: int) -> socket.socket:
+async def run_app(app: Starlette, host: str, port: int, *, section: str = "dashboard") -> None:
+    """Serve `app` until SIGTERM or SIGINT; `section` of the settings has its host and port.
+
+    Raises:
+        InvalidInput: the port is taken.
+    """
+    server, listening = Server(app), listen(host, port, section)
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, server.handle_exit, signum, None)
+    await server.serve(sockets=[listening])
+
+
+def listen(host: str, port: int, section: str = "dashboard") -> socket.socket:
     """Return a socket that is bound to the address; the server closes it.
 
     Raises:
@@ -81,11 +89,11 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise InvalidInput(f"dashboard.port is {port}, and {host}:{port} can't be used: {error.strerror}") from error
+        raise InvalidInput(f"{section}.port is {port}, and {host}:{port} can't be used: {error.strerror}") from error
     return bound
 
 
-def refuse_other_hosts(host: str) -> None:
+def refuse_other_hosts(host: str, section: str = "dashboard") -> None:
     """Refuse an address that others can reach: the one-time link is made for people on this machine.
 
     Raises:
@@ -93,6 +101,6 @@ def refuse_other_hosts(host: str) -> None:
     """
     if host not in LOOPBACK:
         raise InvalidInput(
-            f"dashboard.host is {host!r}; the dashboard listens on 127.0.0.1, ::1 or localhost only, because its login "
+            f"{section}.host is {host!r}; our pages are served on 127.0.0.1, ::1 or localhost only, because its login "
             "is made for people on this machine. From elsewhere, use an SSH tunnel: ssh -L 8765:127.0.0.1:8765 host"
         )

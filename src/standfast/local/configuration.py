@@ -25,6 +25,7 @@ def operator(settings: Settings) -> Document:
         "planner": settings.planner,
         "review": settings.review,
         "dashboard": settings.dashboard,
+        "codec_server": settings.codec_server,
     }
 
 
@@ -60,9 +61,28 @@ def dashboard(settings: Settings) -> Document:
     }
 
 
+def codec_server(settings: Settings) -> Document:
+    """For the codec server: it looks for sessions of the dashboard, and decrypts for them."""
+    return {
+        **_everybody(settings),
+        "control": {"url": settings.control.url},
+        "dashboard": settings.dashboard,
+        "codec_server": settings.codec_server,
+    }
+
+
 def model_server(settings: Settings) -> Document:
     """For the local model: it is told where to listen."""
     return {"planner": settings.planner}
+
+
+def temporal_program(settings: Settings) -> Document:
+    """For the program `temporal`: a profile in its own form, with the codec server that lets it read payloads."""
+    codec = {"endpoint": f"{settings.temporal.ui}/codec"}
+    if (token := settings.codec_server.token) is not None:
+        codec["auth"] = f"Bearer {token.get_secret_value()}"
+    profile = {"address": settings.temporal.address, "namespace": settings.temporal.namespace, "codec": codec}
+    return {"profile": {"default": profile}}
 
 
 def to_toml(document: Document) -> str:

@@ -32,6 +32,8 @@ class Secrets(BaseModel):
     control: str = Field(repr=False)
     journal: str = Field(repr=False, default_factory=_password)  # homes of version 0.1 have none
     """Passwords of the control database's roles."""
+    codec_token: str = Field(repr=False, default_factory=_password)  # nor this one
+    """What lets `temporal` on the command line ask the codec server."""
     reader: str = Field(repr=False)
     rehearser: str = Field(repr=False)
     writer: str = Field(repr=False)

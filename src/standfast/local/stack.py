@@ -102,7 +102,7 @@ class Stack:
                 )
         resources.enter_context(self._home.lock())
         kept = self._home.secrets()
-        ports = self._home.ports("postgres", "temporal", "temporal-ui", "model-server", "dashboard")
+        ports = self._home.ports("postgres", "temporal", "temporal-ui", "codec-server", "model-server", "dashboard")
         postgres = Postgres(self._home.folder / "postgres", port=ports["postgres"])
         temporal = TemporalServer(self._home.folder / "temporal", port=ports["temporal"], ui_port=ports["temporal-ui"])
         await postgres.prepare()
@@ -111,6 +111,7 @@ class Stack:
         await self._supervisor.start(postgres.service(), temporal.service())
         await self._prepare_databases(postgres, kept)
         self._home.write("local.toml", configuration.to_toml(configuration.operator(self.settings)))
+        self._home.write("temporal.toml", configuration.to_toml(configuration.temporal_program(self.settings)))
         await self._supervisor.start(*await self._processes())
 
     def _completed(
@@ -123,12 +124,17 @@ class Stack:
             for role, password in _control_passwords(kept).items()
         )
         model_server = f"http://127.0.0.1:{ports['model-server']}/v1"
+        codec_server = _defaults(chosen.codec_server, port=ports["codec-server"], token=SecretStr(kept.codec_token))
         filled: Document = {
             "home": self._home.folder,
             "control": chosen.control if chosen.control.url else Control(url=control, journal=journal),
             "temporal": Temporal(
-                address=temporal.address, namespace=NAMESPACE, ui=temporal.ui, environment_configuration=False
+                address=temporal.address,
+                namespace=NAMESPACE,
+                ui=f"http://{codec_server.host}:{codec_server.port}",
+                environment_configuration=False,
             ),
+            "codec_server": codec_server.model_copy(update={"ui": temporal.ui}),
             "planner": _defaults(chosen.planner, local_url=model_server),
             "review": _defaults(chosen.review, solo=True),
             "dashboard": _defaults(chosen.dashboard, port=ports["dashboard"]),
@@ -177,10 +183,14 @@ class Stack:
             ready = readiness.answers(f"{planner.local_url}/models")
             file = self._written("model-server", configuration.model_server(self.settings))
             services.insert(0, self._process("model-server", ("model-server",), file, ready))
-        ready = readiness.answers(f"{self.dashboard_url}/healthz")
-        file = self._written("dashboard", configuration.dashboard(self.settings))
-        services.append(self._process("dashboard", ("dashboard",), file, ready))
+        services.append(self._page("codec-server", str(self.settings.temporal.ui), configuration.codec_server))
+        services.append(self._page("dashboard", self.dashboard_url, configuration.dashboard))
         return services
+
+    def _page(self, name: str, address: str, document: Callable[[Settings], Document]) -> Service:
+        """Return a web server of ours."""
+        ready = readiness.answers(f"{address}/healthz")
+        return self._process(name, (name,), self._written(name, document(self.settings)), ready)
 
     def _process(
         self,

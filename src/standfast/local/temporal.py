@@ -30,6 +30,8 @@ _OPTIONS = (
     # Who polls is known at once instead of after five seconds: that is how long a start seems to take.
     '--dynamic-config-value=matching.TaskQueueInfoByBuildIdTTL="50ms"',
     *(f"--search-attribute={name}=Keyword" for name in _ATTRIBUTES),
+    # The UI is shown by `standfast codec-server` at an address of its own, and asks that for what it has to decrypt.
+    "--ui-codec-endpoint=/codec",
     # No calls to the outside, and no configuration that was made for another server.
     "--ui-disable-news-fetch",
     "--disable-config-file",

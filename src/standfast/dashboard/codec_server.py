@@ -1,0 +1,178 @@
+"""The codec server: decrypts payloads for Temporal's UI and command line, and shows that UI to signed-in people.
+
+Temporal's UI asks the codec server from within the browser, and sends neither cookies nor tokens to another address
+unless its own server is configured to. So this server shows the UI at its own address, where the dashboard's session
+is at hand, and passes the rest on to the UI's server. Nothing is encrypted here: what a workflow accepts is written by
+a client that knows the workflow.
+"""
+
+import asyncio
+import secrets
+
+import httpx2
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from temporalio.api.common.v1 import Payloads
+from temporalio.converter import PayloadCodec
+
+from standfast.codec.converter import payload_codec
+from standfast.codec.encryption import binding, is_encrypted
+from standfast.dashboard.guard import SAFE, is_our_host, is_same_origin, session_cookie
+from standfast.dashboard.problems import problem, status_of
+from standfast.dashboard.server import refuse_other_hosts, run_app
+from standfast.dashboard.sessions import Sessions
+from standfast.dashboard.temporal_ui import METHODS, TemporalUi
+from standfast.errors import InvalidInput, NotPermitted, StandfastError
+from standfast.settings import Settings
+from standfast.store.connections import Databases
+
+PREFIX = "/codec"
+_MAX_BODY = 64 * 1024 * 1024  # a payload of external storage in base64
+_ASKED_FOR = ["authorization", "content-type", "x-namespace"]
+
+
+def build_codec_server(settings: Settings, databases: Databases, client: httpx2.AsyncClient) -> Starlette:
+    """Return the application; `client` is for the UI's server.
+
+    Raises:
+        InvalidInput: encryption is on, and there is no key.
+    """
+    shown = settings.codec_server.ui
+    decoder = Decoder(payload_codec(settings))
+    routes = [Route("/healthz", _healthy), Route(f"{PREFIX}/decode", decoder.decode, methods=["POST"])]
+    if shown is not None:
+        routes.append(Route("/{path:path}", TemporalUi(shown, client).answer, methods=METHODS))
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            # A UI of one's own at another address may ask, from the pages of that address.
+            Middleware(
+                CORSMiddleware,
+                allow_origins=[origin] if (origin := _origin(settings.temporal.ui)) else [],
+                allow_methods=["POST"],
+                allow_headers=_ASKED_FOR,
+                allow_credentials=True,
+            ),
+            Middleware(Admission, settings=settings, sessions=Sessions(databases)),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY),
+        ],
+        exception_handlers={StandfastError: _ours},
+    )
+    app.state.closing = asyncio.Event()
+    return app
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        InvalidInput: there is no key, `codec_server.host` is not a loopback address, or the port is taken.
+    """
+    refuse_other_hosts(settings.codec_server.host, "codec_server")
+    async with (
+        Databases(settings, application="standfast-codec-server") as databases,
+        httpx2.AsyncClient(timeout=None, trust_env=False) as client,  # the browser decides how long it waits
+    ):
+        app = build_codec_server(settings, databases, client)
+        await run_app(app, settings.codec_server.host, settings.codec_server.port, section="codec_server")
+
+
+class Admission:
+    """Lets in programs with the token, and people with a session of the dashboard; no other site's page."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, sessions: Sessions) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._cookie = session_cookie(settings.dashboard.port)
+        self._dashboard_port = settings.dashboard.port
+        self._token = settings.codec_server.token
+        self._ui = _origin(settings.temporal.ui)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = await self._refused(Request(scope))
+        await (refused or self._app)(scope, receive, send)
+
+    async def _refused(self, request: Request) -> Response | None:
+        if not is_our_host(request):  # a name of somebody else's that resolves to this machine: DNS rebinding
+            return problem(421, "wrong-host", "The codec server answers to its loopback addresses only.")
+        if request.url.path == "/healthz" or self._has_token(request.headers):
+            return None
+        if request.method not in SAFE and not self._is_of_the_ui(request):
+            return problem(403, "cross-site", "The request came from a page of another site, and was not carried out.")
+        try:
+            token = request.cookies.get(self._cookie, "")
+            if token and await self._sessions.find(token) is not None:
+                return None
+        except StandfastError as error:
+            return problem(status_of(error), error.code, str(error))
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(f"http://{request.url.hostname}:{self._dashboard_port}/", status_code=303)
+        return problem(
+            401, "not-signed-in", "This needs the session of a signed-in person, or the codec server's token."
+        )
+
+    def _has_token(self, headers: Headers) -> bool:
+        if self._token is None:
+            return False
+        expected = f"Bearer {self._token.get_secret_value()}".encode()
+        return secrets.compare_digest(headers.get("authorization", "").encode(), expected)
+
+    def _is_of_the_ui(self, request: Request) -> bool:
+        return is_same_origin(request) or (self._ui is not None and request.headers.get("origin") == self._ui)
+
+
+class Decoder:
+    """Answers POST /codec/decode, in Temporal's protocol of remote codecs: `Payloads` as JSON, in and out."""
+
+    def __init__(self, codec: PayloadCodec | None) -> None:
+        self._codec = codec
+
+    async def decode(self, request: Request) -> Response:
+        """Return the payloads decrypted.
+
+        Raises:
+            InvalidInput: the body is not what Temporal sends.
+            NotPermitted: a payload is of another namespace than the asker says, or its key is missing.
+            PayloadRefused: a payload was changed.
+        """
+        try:
+            asked = Parse(await request.body(), Payloads(), ignore_unknown_fields=True).payloads
+        except (ParseError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"the body is no JSON of temporal.api.common.v1.Payloads: {error}") from None
+        namespace = request.headers.get("x-namespace", "")
+        for whose in map(binding, filter(is_encrypted, asked)):
+            if whose.namespace not in {namespace, ""}:
+                raise NotPermitted(f"a payload is of namespace {whose.namespace!r}; X-Namespace says {namespace!r}")
+        decoded = list(asked) if self._codec is None else await self._codec.decode(asked)
+        return Response(MessageToJson(Payloads(payloads=decoded)), media_type="application/json")
+
+
+async def _healthy(request: Request) -> Response:
+    del request
+    return JSONResponse({"status": "ok"})
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    del request
+    if not isinstance(error, StandfastError):
+        raise error
+    return problem(status_of(error), error.code, str(error))
+
+
+def _origin(address: str | None) -> str | None:
+    """Return the origin of a UI's address, as browsers send it."""
+    if address is None:
+        return None
+    url = httpx2.URL(address)
+    return f"{url.scheme}://{url.netloc.decode()}"

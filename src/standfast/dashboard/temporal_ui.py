@@ -1,0 +1,62 @@
+"""Temporal's own web UI, passed on from the server that has it."""
+
+from collections.abc import Iterable, Sequence
+
+import httpx2
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from standfast.dashboard.guard import SESSION_COOKIE
+from standfast.errors import ServiceUnavailable
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+# Of one connection (RFC 9110, 7.6.1), or of our own.
+_NOT_PASSED_ON = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host", "cookie"}
+)
+_OUR_HEADERS = ((b"content-security-policy", b"frame-ancestors 'none'"), (b"referrer-policy", b"same-origin"))
+
+_Fields = Sequence[tuple[bytes, bytes]]
+
+
+class TemporalUi:
+    """Passes requests on, without the session of the person who sent them."""
+
+    def __init__(self, address: str, client: httpx2.AsyncClient) -> None:
+        self._address = httpx2.URL(address)
+        self._client = client
+
+    async def answer(self, request: Request) -> Response:
+        """Return the UI's answer.
+
+        Raises:
+            ServiceUnavailable: nothing answers at its address.
+        """
+        path = request.scope["raw_path"] + (b"?" + request.scope["query_string"] if request.url.query else b"")
+        asked = self._client.build_request(
+            request.method,
+            self._address.copy_with(raw_path=path),
+            headers=[*_passed_on(request.headers.raw), (b"cookie", _cookies(request))],
+            content=await request.body(),
+        )
+        try:
+            answer = await self._client.send(asked, stream=True)
+        except httpx2.TransportError as error:
+            raise ServiceUnavailable(f"Temporal's UI at {self._address} can't be reached: {error}") from error
+        response = StreamingResponse(
+            answer.aiter_raw(), status_code=answer.status_code, background=BackgroundTask(answer.aclose)
+        )
+        response.raw_headers = [*_passed_on(answer.headers.raw), *_OUR_HEADERS]
+        return response
+
+
+def _passed_on(fields: Iterable[tuple[bytes, bytes]]) -> _Fields:
+    lowered = ((name.lower(), value) for name, value in fields)
+    return [(name, value) for name, value in lowered if name.decode("latin-1") not in _NOT_PASSED_ON]
+
+
+def _cookies(request: Request) -> bytes:
+    own = (f"{name}={value}" for name, value in request.cookies.items() if not name.startswith(SESSION_COOKIE))
+    return "; ".join(own).encode("latin-1")
