@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import check, documents, latency, pipeline, recovery
+from bench import check, codec, documents, latency, pipeline, recovery
 from bench.report import Report
 
 Run = Coroutine[Any, Any, Report]
@@ -64,6 +64,14 @@ def latency_(file: Path | None, *, quick: bool) -> None:
 def check_(file: Path | None, *, quick: bool) -> None:
     """The safety report of a plan of three statements."""
     _report(check.run(check.QUICK if quick else check.Size()), file)
+
+
+@bench.command(name="codec")
+@keep
+@quick
+def codec_(file: Path | None, *, quick: bool) -> None:
+    """What encryption costs, for a payload and on the pipeline."""
+    _report(codec.run(codec.QUICK if quick else codec.Size()), file)
 
 
 @bench.command()

@@ -1,7 +1,7 @@
 """Real services for a benchmark, and installations of Standfast on them: databases, settings, worker processes."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -91,6 +91,7 @@ class Installation:
         *,
         planner: Mapping[str, Any],
         namespace: str = "default",
+        encrypted: bool = True,
         plugins: Sequence[Plugin] = (),
     ) -> "Installation":
         """Create the databases and their content; no worker runs yet."""
@@ -116,7 +117,7 @@ class Installation:
             temporal={"address": address, "namespace": namespace, "environment_configuration": False},
             planner=planner,
             review={"signing_key": private, "public_keys": {"default": public}},
-            encryption={"file": _key_file(services.folder)},
+            encryption={"file": _key_file(services.folder)} if encrypted else {"enabled": False},
         )
         await _store_constraints(settings)
         temporal = await cluster.connect(settings, plugins=plugins)
@@ -145,6 +146,11 @@ class Installation:
             await supervisor.start(*workers)
             running = {status.service: status.pid for status in supervisor.status()}
             yield {pool.value: pid for pool in Pool for name, pid in running.items() if pid and f"-{pool}" in name}
+
+
+def namespaces(service: Service, names: Iterable[str]) -> Service:
+    """Return a Temporal server with namespaces of these names."""
+    return replace(service, argv=(*service.argv, *(f"--namespace={name}" for name in names)))
 
 
 def program(

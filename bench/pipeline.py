@@ -7,11 +7,9 @@ Standfast does in Python and tells Temporal beyond that. The sides take turns in
 The bare workflow has a child workflow, as ours has. How much that child costs, the bare one without it tells.
 """
 
-import asyncio
 import statistics
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +19,19 @@ from temporalio.client import Client, WorkflowHistory
 
 from bench.bare_worker import Instructions
 from bench.bare_workflow import queue
-from bench.cost import cpu_seconds
 from bench.installation import TARGET, Installation, Services, program
 from bench.planner import ticket
 from bench.recording import Recorder, Recording, urls_of
-from bench.report import Machine, Report, Table, median, percentile
+from bench.report import Machine, Report, Table, percentile
+from bench.turns import Do, alternating, measure, processor_time, speed, standfast
 from standfast import steps
 from standfast.local.supervisor import Service
-from standfast.outcome import State
 from standfast.plan import Plan
 from standfast.steps import Pool
 
 _PLANNER = {"agent": "bench.planner:plan"}
 _OURS, _BARE, _FLAT = "Standfast", "bare", "bare, no child workflow"
 _FIRST_GROWTH = 1_000_000  # numbers of tickets that no round uses
-
-Do = Callable[[int], Awaitable[None]]
-"""Takes the n-th ticket from its submission to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +49,6 @@ class Size:
 QUICK = Size(rounds=1, tickets=4, in_flight=2, growth=(4, 8))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Some tickets, one after another on each of a few lanes."""
-
-    seconds: float
-    latencies: tuple[float, ...]
-    cpu: Mapping[str, float]
-    """Seconds of processor time, by process."""
-
-    @property
-    def rate(self) -> float:
-        """Tickets a second."""
-        return len(self.latencies) / self.seconds
-
-
 async def run(size: Size) -> Report:
     """Measure, and return what was found."""
     async with Services.start() as services:
@@ -80,11 +59,11 @@ async def run(size: Size) -> Report:
         file.write_text((await _instructions(twin, address)).model_dump_json(), "utf-8")
         bare = [_bare_worker(pool, file) for pool in Pool]
         client = await Client.connect(address)
-        sides = {_OURS: _ours(ours), _BARE: _bare(client, "Bare"), _FLAT: _bare(client, "BareFlat")}
+        sides = {_OURS: standfast(ours), _BARE: _bare(client, "Bare"), _FLAT: _bare(client, "BareFlat")}
         async with ours.serving(*map(ours.worker, Pool)) as our_pids, twin.serving(*bare) as bare_pids:
             servers = {"temporal": services.pid("temporal"), "postgres": services.pid("postgres")}
             pids = {_OURS: servers | our_pids, _BARE: servers | bare_pids, _FLAT: servers | bare_pids}
-            batches = await _alternating(sides, pids, size)
+            batches = await alternating(sides, pids, rounds=size.rounds, tickets=size.tickets, in_flight=size.in_flight)
             per_step = await _per_step(ours, size.tickets)
             growth = await _growth(sides[_OURS], ours, pids[_OURS], size)
         machine = await Machine.describe(client, ours.owner_url)
@@ -98,21 +77,11 @@ async def run(size: Size) -> Report:
         machine=machine,
         setting=f"{size.rounds} rounds of {size.tickets} tickets a side, {size.in_flight} in flight, one worker a pool",
         figures={f"ratio to {name}": ratio for name, ratio in ratios.items()},
-        tables=(_speed(batches), _processor_time(batches), per_step, growth),
+        tables=(speed(batches, _OURS), processor_time(batches), per_step, growth),
     )
 
 
 # --- the two sides ---------------------------------------------------------------------------------------------------
-
-
-def _ours(installation: Installation) -> Do:
-    async def do(number: int) -> None:
-        submitted = await installation.client.submit(ticket(number))
-        outcome = await installation.client.wait(submitted.workflow_id)
-        if outcome.state is not State.DONE:
-            raise RuntimeError(f"{submitted.workflow_id} ended {outcome.state}: {outcome.reason}")
-
-    return do
 
 
 def _bare(client: Client, workflow: str) -> Do:
@@ -137,7 +106,7 @@ async def _instructions(installation: Installation, address: str) -> Instruction
         recorder.tapped(installation) as settings,
         installation.serving(*(installation.worker(pool, settings=settings) for pool in Pool)),
     ):
-        do = _ours(installation)
+        do = standfast(installation)
         await do(1)
         recorder.start()
         await do(2)
@@ -165,79 +134,6 @@ def _bare_worker(pool: Pool, file: Path) -> Service:
         return pid > 0  # the first tickets are not measured
 
     return program(f"bare-{pool}", (sys.executable, "-P", "-m", "bench.bare_worker", pool, str(file)), ready=ready)
-
-
-# --- measuring -------------------------------------------------------------------------------------------------------
-
-
-async def _alternating(
-    sides: Mapping[str, Do], pids: Mapping[str, Mapping[str, int]], size: Size
-) -> dict[str, list[Batch]]:
-    """Let the sides take turns, each going first as often as the others."""
-    names = list(sides)
-    batches: dict[str, list[Batch]] = {name: [] for name in names}
-    for name in names:
-        await _batch(sides[name], range(10, 10 + size.in_flight), size.in_flight, pids[name])  # caches and connections
-    for number in range(size.rounds):
-        first = number % len(names)
-        tickets = range(100 + number * size.tickets, 100 + (number + 1) * size.tickets)
-        for name in names[first:] + names[:first]:
-            batches[name].append(await _batch(sides[name], tickets, size.in_flight, pids[name]))
-    return batches
-
-
-async def _batch(do: Do, numbers: Iterable[int], in_flight: int, pids: Mapping[str, int]) -> Batch:
-    waiting = iter(numbers)
-    latencies: list[float] = []
-
-    async def lane() -> None:
-        for number in waiting:
-            began = time.monotonic()
-            await do(number)
-            latencies.append(time.monotonic() - began)
-
-    before = _cpu(pids)
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(lane())
-    seconds = time.monotonic() - began
-    used = {name: after - before[name] for name, after in _cpu(pids).items()}
-    return Batch(seconds=seconds, latencies=tuple(latencies), cpu=used)
-
-
-def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
-    return {name: cpu_seconds(pid) for name, pid in pids.items()} | {"client": time.process_time()}
-
-
-def _speed(batches: Mapping[str, list[Batch]]) -> Table:
-    rows = []
-    for name, done in batches.items():
-        latencies = [1000 * latency for batch in done for latency in batch.latencies]
-        rates = [mine.rate / batch.rate for mine, batch in zip(batches[_OURS], done, strict=True)]
-        rows.append(
-            (
-                name,
-                median([batch.rate for batch in done]),
-                percentile(latencies, 50),
-                percentile(latencies, 95),
-                median(rates),
-                min(rates),
-                max(rates),
-            )
-        )
-    columns = ("side", "tickets/s", "p50 ms", "p95 ms", "Standfast to it", "worst round", "best round")
-    return Table(title="Throughput and latency, side by side", columns=columns, rows=tuple(rows))
-
-
-def _processor_time(batches: Mapping[str, list[Batch]]) -> Table:
-    processes = list(batches[_OURS][0].cpu)
-    rows = []
-    for name, done in batches.items():
-        tickets = sum(len(batch.latencies) for batch in done)
-        used = [1000 * sum(batch.cpu[process] for batch in done) / tickets for process in processes]
-        rows.append((name, *used, sum(used)))
-    return Table(title="Processor time of a ticket, ms", columns=("side", *processes, "all"), rows=tuple(rows))
 
 
 # --- step by step ----------------------------------------------------------------------------------------------------
@@ -288,15 +184,15 @@ async def _growth(do: Do, installation: Installation, pids: Mapping[str, int], s
     stored = _stored(installation)
     for total in size.growth:
         numbers = range(_FIRST_GROWTH + done, _FIRST_GROWTH + total)
-        batch = await _batch(do, numbers, size.in_flight, pids)
+        grown = await measure(do, numbers, size.in_flight, pids)
         now = _stored(installation)
-        tickets = len(batch.latencies)
-        servers = {"temporal": batch.cpu["temporal"], "postgres": batch.cpu["postgres"]}
-        workers = sum(used for name, used in batch.cpu.items() if name in {pool.value for pool in Pool})
+        tickets = len(grown.latencies)
+        servers = {"temporal": grown.cpu["temporal"], "postgres": grown.cpu["postgres"]}
+        workers = sum(used for name, used in grown.cpu.items() if name in {pool.value for pool in Pool})
         used = [1000 * seconds / tickets for seconds in (*servers.values(), workers)]
         kilobytes = [(now[name] - stored[name]) / 1000 / tickets for name in now]
-        milliseconds = [1000 * latency for latency in batch.latencies]
-        rows.append((f"{done + 1:,}-{total:,}", batch.rate, percentile(milliseconds, 50), *used, *kilobytes))
+        milliseconds = [1000 * latency for latency in grown.latencies]
+        rows.append((f"{done + 1:,}-{total:,}", grown.rate, percentile(milliseconds, 50), *used, *kilobytes))
         done, stored = total, now
     columns = (
         "tickets",

@@ -15,7 +15,7 @@ from datetime import datetime
 from threading import Event
 
 from bench.gate import commit_of, nth
-from bench.installation import Services
+from bench.installation import Services, namespaces
 from bench.lane import LIMIT, TOOL, Lane, Recovered, Variant, kill, until
 from bench.report import Machine, Report, Table, median
 from bench.sdk_defaults import START_TO_CLOSE, SdkDefaults
@@ -56,8 +56,8 @@ async def run(size: Size) -> Report:
     with FakeProvider({}) as provider:
         async with Services.start() as services, AsyncExitStack() as stack:
             addresses = {
-                _DEFAULTS: await services.temporal("untuned", lambda s: _namespaces(_untuned(s), names[_DEFAULTS])),
-                _OURS: await services.temporal("tuned", lambda s: _namespaces(s, names[_OURS])),
+                _DEFAULTS: await services.temporal("untuned", lambda s: namespaces(_untuned(s), names[_DEFAULTS])),
+                _OURS: await services.temporal("tuned", lambda s: namespaces(s, names[_OURS])),
             }
             lanes = [
                 (variant, await stack.enter_async_context(Lane.open(services, address, name, provider, variant)))
@@ -105,10 +105,6 @@ def _table(found: Found) -> Table:
 
 def _untuned(service: Service) -> Service:
     return replace(service, argv=tuple(argument for argument in service.argv if _TIMER_SHIFT not in argument))
-
-
-def _namespaces(service: Service, names: list[str]) -> Service:
-    return replace(service, argv=(*service.argv, *(f"--namespace={name}" for name in names)))
 
 
 async def _turns(lane: Lane, todo: list[str], found: dict[str, list[Recovered]]) -> None:

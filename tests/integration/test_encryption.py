@@ -1,0 +1,243 @@
+"""Nothing that a workflow is told, says or fails with can be read in Temporal; all who belong to it can read it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.client import (
+    Client,
+    OutboundInterceptor,
+    StartWorkflowInput,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
+from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    Replayer,
+    Worker,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+
+from standfast import cluster
+from standfast.settings import Settings
+from tests.integration.installation import ENCRYPTION
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "ana@example.com"
+QUEUE = "encryption"
+SOON = timedelta(seconds=20)
+
+
+@activity.defn
+async def stumbling(word: str) -> str:
+    if activity.info().attempt == 1:
+        activity.heartbeat(f"{SECRET} beats")
+        raise ApplicationError(f"{SECRET} failed", f"{SECRET} in detail", type="Stumbled")
+    (beat,) = activity.info().heartbeat_details
+    return f"{word}; {beat}"
+
+
+@workflow.defn(name="EncryptionChild", sandboxed=False)
+class Child:
+    def __init__(self) -> None:
+        self._told = ""
+
+    @workflow.run
+    async def run(self, word: str) -> str:
+        await workflow.wait_condition(lambda: bool(self._told))
+        if "fail" in self._told:
+            raise ApplicationError(f"{SECRET} gave up", type="GaveUp")
+        return f"{word}; {self._told}; {workflow.memo_value('note', type_hint=str)}"
+
+    @workflow.signal
+    def tell(self, word: str) -> None:
+        self._told = word
+
+
+@workflow.defn(name="EncryptionParent", sandboxed=False)
+class Parent:
+    """Uses every way in and out of a workflow."""
+
+    def __init__(self) -> None:
+        self._heard: list[str] = []
+
+    @workflow.run
+    async def run(self, word: str, rounds: int = 1) -> list[str]:
+        await workflow.wait_condition(
+            lambda: bool(self._heard), timeout=timedelta(hours=1), timeout_summary=f"{SECRET} waits"
+        )
+        if rounds:
+            workflow.continue_as_new(args=[f"{word}, again", rounds - 1])
+        workflow.upsert_memo({"note": f"{SECRET} upserted"})
+        workflow.set_current_details(f"{SECRET} at work")
+        self._heard.append(
+            await workflow.execute_activity(
+                stumbling,
+                f"{SECRET} asks",
+                start_to_close_timeout=SOON,
+                heartbeat_timeout=SOON,
+                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10)),
+                summary=f"{SECRET} in short",
+            )
+        )
+        self._heard.append(await self._child("works", f"{SECRET} is told"))
+        try:
+            await self._child("fails", f"{SECRET} fail")
+        except Exception as error:  # noqa: BLE001
+            self._heard.append(str(error.__cause__))
+        return [word, *self._heard]
+
+    async def _child(self, name: str, told: str) -> str:
+        child = await workflow.start_child_workflow(
+            Child.run, f"{SECRET} starts", id=f"{workflow.info().workflow_id}/{name}", memo={"note": f"{SECRET} noted"}
+        )
+        await workflow.get_external_workflow_handle_for(Child.run, child.id).signal(Child.tell, told)
+        return await child
+
+    @workflow.signal
+    def hear(self, word: str) -> None:
+        self._heard.append(word)
+
+    @workflow.update
+    async def add(self, word: str) -> str:
+        self._heard.append(word)
+        return f"{word} was added"
+
+    @add.validator
+    def _check(self, word: str) -> None:
+        if "not" in word:
+            raise ApplicationError(f"{SECRET} is refused", type="Refused")
+
+    @workflow.query
+    def heard(self, prefix: str) -> list[str]:
+        return [f"{prefix} {word}" for word in self._heard]
+
+
+class Headers(Interceptor, ClientInterceptor):
+    """Sends a header with each workflow that is started, and keeps what arrives."""
+
+    arrived: ClassVar[list[Payload]] = []
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002
+        return _Sends(next)
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002
+        del input
+        return _Arrives
+
+
+class _Sends(OutboundInterceptor):
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
+        header = pydantic_data_converter.payload_converter.to_payloads([f"{SECRET} in a header"])[0]
+        return await super().start_workflow(replace(input, headers={"baggage": header}))
+
+
+class _Arrives(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        Headers.arrived += input.headers.values()
+        return await super().execute_workflow(input)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(temporal_server: str) -> AsyncIterator[Client]:
+    settings = Settings(temporal={"address": temporal_server}, encryption=ENCRYPTION)
+    client = await cluster.connect(settings, plugins=[SimplePlugin("headers", interceptors=[Headers()])])
+    async with Worker(client, task_queue=QUEUE, workflows=[Parent, Child], activities=[stumbling]):
+        yield client
+
+
+async def started(client: Client, rounds: int = 0, queue: str = QUEUE) -> WorkflowHandle[Parent, list[str]]:
+    return await client.start_workflow(
+        Parent.run,
+        args=[f"{SECRET} begins", rounds],
+        id=f"encryption-{uuid4().hex[:8]}",
+        task_queue=queue,
+        memo={"note": f"{SECRET} is new"},
+        static_summary=f"{SECRET} summarized",
+        static_details=f"{SECRET} detailed",
+    )
+
+
+async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> bytes:
+    """Return what Temporal knows of a workflow, its runs and its children, as it stores it."""
+    known = b""
+    query = f'WorkflowId STARTS_WITH "{handle.id}"'
+    async for found in client.list_workflows(query):
+        known += found.raw_info.SerializeToString()
+        one = client.get_workflow_handle(found.id, run_id=found.run_id)
+        known += (await one.describe()).raw_description.SerializeToString()
+        known += b"".join(event.SerializeToString() for event in (await one.fetch_history()).events)
+    return known
+
+
+async def test_every_way_in_and_out_of_a_workflow_is_encrypted_and_read_again(client: Client) -> None:
+    handle = await started(client, rounds=1)
+    assert await (await handle.describe()).memo_value("note") == f"{SECRET} is new"
+    assert await (await handle.describe()).static_summary() == f"{SECRET} summarized"
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await handle.execute_update(Parent.add, f"{SECRET} not")
+    assert str(refused.value.__cause__) == f"Refused: {SECRET} is refused"
+    await handle.signal(Parent.hear, f"{SECRET} signals")
+
+    again = client.get_workflow_handle_for(Parent.run, handle.id)
+    assert await again.execute_update(Parent.add, f"{SECRET} updates") == f"{SECRET} updates was added"
+    assert f"asked {SECRET} updates" in await again.query(Parent.heard, "asked")
+    assert await again.result() == [
+        f"{SECRET} begins, again",
+        f"{SECRET} updates",
+        f"{SECRET} asks; {SECRET} beats",
+        f"{SECRET} starts; {SECRET} is told; {SECRET} noted",
+        f"GaveUp: {SECRET} gave up",
+    ]
+    found = [one async for one in client.list_workflows(f'WorkflowId = "{handle.id}"')]
+    assert f"{SECRET} upserted" in [await one.memo_value("note") for one in found]
+
+    assert {payload.data.decode() for payload in Headers.arrived} == {f'"{SECRET} in a header"'}
+
+    stored = await everything(client, handle)
+    assert SECRET.encode() not in stored
+    assert b"test_encryption.py" not in stored, "a stack trace can be read"
+    assert stored.count(b"encryption-key-id") > 20
+
+
+async def test_a_history_replays_only_in_its_own_namespace_and_with_its_keys(client: Client) -> None:
+    handle = await started(client)
+    await handle.execute_update(Parent.add, "go on")
+    await handle.result()
+    history = await handle.fetch_history()
+
+    def replayer(namespace: str) -> Replayer:
+        return Replayer(workflows=[Parent], namespace=namespace, data_converter=client.data_converter)
+
+    await replayer(client.namespace).replay_workflow(history)
+    elsewhere = await replayer("elsewhere").replay_workflow(history, raise_on_replay_failure=False)
+    assert elsewhere.replay_failure is not None
+
+
+async def test_an_update_that_starts_its_workflow_is_encrypted(client: Client) -> None:
+    start = WithStartWorkflowOperation(
+        Parent.run,
+        args=[f"{SECRET} begins", 0],
+        id=f"encryption-{uuid4().hex[:8]}",
+        task_queue=QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+    )
+    await client.execute_update_with_start_workflow(Parent.add, f"{SECRET} adds", start_workflow_operation=start)
+    handle = await start.workflow_handle()
+    assert f"{SECRET} adds" in await handle.result()
+    assert SECRET.encode() not in await everything(client, handle)
