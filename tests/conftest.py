@@ -95,10 +95,21 @@ async def any_database(any_postgres: Postgres) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def temporal_server() -> AsyncIterator[str]:
-    """Address (host:port) of a real Temporal server with our search attributes."""
+async def _temporal_server() -> AsyncIterator[TemporalServer]:
     with TemporaryDirectory(prefix="standfast-test-") as folder:
         server = TemporalServer(Path(folder), port=free_port(), ui_port=free_port())
         async with Supervisor(Path(folder) / "logs", _ignore) as supervisor:
             await supervisor.start(server.service())
-            yield server.address
+            yield server
+
+
+@pytest.fixture(scope="session")
+def temporal_server(_temporal_server: TemporalServer) -> str:
+    """Address (host:port) of a real Temporal server with our search attributes."""
+    return _temporal_server.address
+
+
+@pytest.fixture(scope="session")
+def temporal_ui(_temporal_server: TemporalServer) -> str:
+    """Address of that server's own web UI."""
+    return _temporal_server.ui

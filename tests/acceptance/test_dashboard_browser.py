@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from standfast.dashboard.sessions import local_session, new_login_link
 from standfast.decision import DecisionVerdict
@@ -38,14 +38,6 @@ async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Ins
 async def url(installation: Installation) -> AsyncIterator[str]:
     async with dashboard(installation.settings) as address:
         yield address
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

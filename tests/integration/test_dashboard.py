@@ -41,11 +41,11 @@ ME = local_session().user
 
 
 @asynccontextmanager
-async def dashboard(settings: Settings) -> AsyncIterator[str]:
-    """Serve the dashboard in this process on a free port, and yield its address."""
+async def dashboard(settings: Settings, port: int = 0) -> AsyncIterator[str]:
+    """Serve the dashboard in this process, on a free port unless one is given, and yield its address."""
     async with Standfast.connect(settings) as standfast, Databases(settings, application="test") as databases:
         server = Server(build_app(settings, standfast, databases))
-        listening = listen("127.0.0.1", 0)
+        listening = listen("127.0.0.1", port)
         serving_it = asyncio.create_task(server.serve(sockets=[listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True

@@ -1,0 +1,216 @@
+"""The codec server reads payloads for signed-in people and for programs with its token, and for nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import httpx2
+import psycopg
+import pytest
+import pytest_asyncio
+from google.protobuf.json_format import MessageToDict
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.converter import WorkflowSerializationContext
+
+from standfast.codec.encryption import EncryptionCodec
+from standfast.codec.keyring import KeyRing, Keys, read_ring
+from standfast.dashboard.codec_server import build_codec_server
+from standfast.dashboard.guard import session_cookie
+from standfast.dashboard.server import Server, listen
+from standfast.dashboard.sessions import Sessions, local_session, new_login_link
+from standfast.local.ports import free_port
+from standfast.settings import CodecServer, Settings
+from standfast.store.connections import Databases
+from standfast.store.migrate import migrate_control
+from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES
+from tests.integration.installation import ENCRYPTION, PASSWORD, with_user
+from tests.processes import LIMIT
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKEN = "only-for-tests"
+OWN_UI = "http://localhost:8080"
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"ana@example.com"')
+
+
+@asynccontextmanager
+async def codec_server(settings: Settings) -> AsyncIterator[str]:
+    """Serve in this process on a free port, and yield its address."""
+    async with Databases(settings, application="test") as databases, httpx2.AsyncClient(timeout=LIMIT) as client:
+        server = Server(build_codec_server(settings, databases, client))
+        listening = listen("127.0.0.1", settings.codec_server.port)
+        serving_it = asyncio.create_task(server.serve(sockets=[listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await serving_it
+
+
+async def session_of(settings: Settings) -> str:
+    """Return the token of a session, as the dashboard would put it into a cookie."""
+    async with Databases(settings, application="test") as databases:
+        link = httpx.URL(await new_login_link(databases, "http://127.0.0.1"))
+        return await Sessions(databases).redeem(link.params["token"], local_session())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def settings(postgres: str, temporal_ui: str) -> Settings:
+    database = f"codec_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {database}".encode())
+    control = make_conninfo(postgres, dbname=database)
+    await migrate_control(control, dict.fromkeys(CONTROL_ROLES, PASSWORD))
+    return Settings(
+        control={"url": with_user(control, CONTROL_ROLE)},
+        temporal={"ui": OWN_UI},
+        encryption=ENCRYPTION,
+        dashboard={"port": free_port()},
+        codec_server=CodecServer(port=0, token=SecretStr(TOKEN), ui=temporal_ui),
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(settings: Settings) -> AsyncIterator[str]:
+    async with codec_server(settings) as address:
+        yield address
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stranger(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, timeout=LIMIT) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def person(url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser with a session of the dashboard, on a page of the codec server itself."""
+    cookies = {session_cookie(settings.dashboard.port): await session_of(settings)}
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    async with httpx.AsyncClient(base_url=url, timeout=LIMIT, headers=headers, cookies=cookies) as client:
+        yield client
+
+
+async def encrypted(settings: Settings, ring: KeyRing | None = None) -> dict[str, Any]:
+    codec = EncryptionCodec(Keys(lambda: ring or read_ring(settings.encryption)))
+    context = WorkflowSerializationContext(namespace="default", workflow_id="ticket/shop/1")
+    return MessageToDict(Payloads(payloads=await codec.with_context(context).encode([PLAIN])))
+
+
+async def decode(client: httpx.AsyncClient, payloads: Any, **headers: str) -> httpx.Response:
+    sent = {"X-Namespace": "default"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return await client.post("/codec/decode?preserveStorageRefs=true", json=payloads, headers=sent)
+
+
+async def test_a_signed_in_person_and_a_program_with_the_token_read_payloads(
+    settings: Settings, person: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    asked = await encrypted(settings)
+    for answer in (await decode(person, asked), await decode(stranger, asked, Authorization=f"Bearer {TOKEN}")):
+        assert answer.status_code == 200
+        assert answer.json() == MessageToDict(Payloads(payloads=[PLAIN]))
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [{}, {"Authorization": "Bearer other"}, {"Authorization": TOKEN}, {"Authorization": "Bearer "}, {"Cookie": "{}=x"}],
+    ids=str,
+)
+async def test_another_user_of_the_machine_reads_nothing(
+    settings: Settings, stranger: httpx.AsyncClient, credentials: dict[str, str]
+) -> None:
+    headers = {name: text.format(session_cookie(settings.dashboard.port)) for name, text in credentials.items()}
+    answer = await decode(stranger, await encrypted(settings), **headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "not-signed-in")
+    assert (await stranger.get("/api/v1/settings")).status_code == 401
+    page = await stranger.get("/namespaces/default/workflows", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["location"]) == (303, f"http://127.0.0.1:{settings.dashboard.port}/")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example.com"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:9999"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "null"},
+    ],
+    ids=str,
+)
+async def test_another_page_in_the_persons_browser_reads_nothing(
+    settings: Settings, person: httpx.AsyncClient, page: dict[str, str]
+) -> None:
+    answer = await decode(person, await encrypted(settings), **page)
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross-site")
+    assert "access-control-allow-origin" not in answer.headers
+    asking = page | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-namespace"}
+    preflight = await person.options("/codec/decode", headers=asking)
+    assert preflight.status_code == 400
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+async def test_a_ui_of_ones_own_at_its_own_address_may_ask(settings: Settings, person: httpx.AsyncClient) -> None:
+    page = {"Sec-Fetch-Site": "same-site", "Origin": OWN_UI}
+    asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-namespace"}
+    for answer in (
+        await person.options("/codec/decode", headers=page | asking),
+        await decode(person, await encrypted(settings), **page),
+    ):
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == OWN_UI
+        assert answer.headers["access-control-allow-credentials"] == "true"
+
+
+async def test_a_name_that_was_bent_to_this_machine_is_refused(person: httpx.AsyncClient) -> None:
+    answer = await person.get("/healthz", headers={"Host": "evil.example.com"})
+    assert (answer.status_code, answer.json()["code"]) == (421, "wrong-host")
+
+
+async def test_what_cannot_be_read_says_why(settings: Settings, person: httpx.AsyncClient) -> None:
+    asked = await encrypted(settings)
+    other = await decode(person, asked, X_Namespace="staging")
+    assert (other.status_code, other.json()["code"]) == (403, "not-permitted")
+    assert "namespace 'default'; X-Namespace says 'staging'" in other.json()["detail"]
+    unknown = await decode(person, await encrypted(settings, KeyRing.new()))
+    assert (unknown.status_code, unknown.json()["code"]) == (403, "unknown-key")
+    assert "this process has test; add that key" in unknown.json()["detail"]
+    asked["payloads"][0]["data"] = "AAAA"
+    changed = await decode(person, asked)
+    assert (changed.status_code, changed.json()["code"]) == (422, "payload-refused")
+    assert "with key 'test'" in changed.json()["detail"]
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{", '{"payloads": 1}'])
+async def test_a_body_that_is_none_is_refused(person: httpx.AsyncClient, body: str) -> None:
+    answer = await person.post("/codec/decode", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-input")
+
+
+async def test_nothing_is_encrypted_for_anybody(person: httpx.AsyncClient) -> None:
+    answer = await person.post("/codec/encode", json=MessageToDict(Payloads(payloads=[PLAIN])))
+    assert answer.status_code in {403, 404, 405}
+
+
+async def test_temporals_ui_is_passed_on_and_told_where_to_ask(person: httpx.AsyncClient, temporal_ui: str) -> None:
+    settings = (await person.get("/api/v1/settings")).json()
+    assert settings["Codec"]["Endpoint"] == "/codec"
+    page = await person.get("/namespaces/default/workflows")
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
+    assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert "_csrf" in page.cookies
+    missing = await person.get("/api/v1/namespaces/nowhere")
+    assert (
+        missing.status_code == (await httpx.AsyncClient().get(f"{temporal_ui}/api/v1/namespaces/nowhere")).status_code
+    )
+
+
+async def test_a_ui_that_is_away_is_named(settings: Settings) -> None:
+    away = settings.codec_server.model_copy(update={"ui": "http://127.0.0.1:9"})
+    async with codec_server(settings.model_copy(update={"codec_server": away})) as url:
+        cookies = {session_cookie(settings.dashboard.port): await session_of(settings)}
+        async with httpx.AsyncClient(base_url=url, cookies=cookies) as client:
+            answer = await client.get("/")
+    assert (answer.status_code, answer.json()["code"]) == (503, "service-unavailable")
+    assert "Temporal's UI at http://127.0.0.1:9 can't be reached" in answer.json()["detail"]
