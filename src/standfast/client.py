@@ -57,6 +57,7 @@ from standfast.visibility import TicketRow
 from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow
 
 _DIGEST = "ticket_digest"
+_TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _AT_ONCE = 8  # histories fetched together
 _ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
@@ -153,7 +154,28 @@ class Standfast:
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
         with self._translated(workflow_id):
-            return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=_ANSWER)
+            try:
+                return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=_ANSWER)
+            except (WorkflowQueryFailedError, RPCError):
+                await self._explain(workflow_id)
+                raise
+
+    async def _explain(self, workflow_id: str) -> None:
+        """Say why a workflow doesn't answer, if Temporal knows; what it says itself is encrypted.
+
+        Raises:
+            UnknownTicket: it is no ticket, but a workflow of another type.
+            ServiceUnavailable: its workflow task fails again and again; the message says with what.
+        """
+        known = (await self._handle(workflow_id).describe()).raw_description
+        kind = known.workflow_execution_info.type.name
+        if kind != "Ticket":
+            raise UnknownTicket(f"{workflow_id} is no ticket, but a workflow of type {kind}")
+        if known.pending_workflow_task.attempt > 1:
+            failed = [e for e in (await self._history(workflow_id)).events if e.event_type == _TASK_FAILED]
+            if failed:
+                said = failed[-1].workflow_task_failed_event_attributes.failure.message
+                raise ServiceUnavailable(f"{workflow_id} stands still, its worker fails on it: {said}")
 
     async def tickets(
         self,
@@ -457,8 +479,6 @@ class Standfast:
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-            if "expected but not found" in str(error):
-                raise UnknownTicket(f"{workflow_id} is no ticket: {error}") from error
             raise ServiceUnavailable(f"{workflow_id} can't be shown: {error}") from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             if isinstance(error.__cause__, asyncio.CancelledError):

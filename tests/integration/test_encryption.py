@@ -1,15 +1,19 @@
 """Nothing that a workflow is told, says or fails with can be read in Temporal; all who belong to it can read it."""
 
+import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from temporalio import activity, workflow
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     OutboundInterceptor,
@@ -32,9 +36,17 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
+from standfast import client as client_module
 from standfast import cluster
+from standfast.client import Standfast
+from standfast.codec.keyring import KeyRing
+from standfast.errors import ServiceUnavailable, UnknownTicket
+from standfast.outcome import State
 from standfast.settings import Settings
+from standfast.ticket import Ticket
+from standfast.workflow import TicketWorkflow
 from tests.integration.installation import ENCRYPTION
+from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -241,3 +253,119 @@ async def test_an_update_that_starts_its_workflow_is_encrypted(client: Client) -
     handle = await start.workflow_handle()
     assert f"{SECRET} adds" in await handle.result()
     assert SECRET.encode() not in await everything(client, handle)
+
+
+# --- payloads that can't be read -------------------------------------------------------------------------------------
+
+
+class Process:
+    """A process with a key file of its own."""
+
+    def __init__(self, address: str, file: Path) -> None:
+        self._file = file
+        self.settings = Settings(
+            temporal={"address": address}, encryption={"file": file}, targets={"shop": {"schemas": ["shop"]}}
+        )
+
+    def has(self, ring: KeyRing) -> None:
+        self._file.write_text(ring.to_toml())
+
+
+@pytest.fixture
+def serving(temporal_server: str, tmp_path: Path) -> Process:
+    return Process(temporal_server, tmp_path / "serving.toml")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Don't wait long for an answer that can't come."""
+    monkeypatch.setattr(client_module, "_ANSWER", timedelta(seconds=3))
+
+
+@pytest.fixture
+def asking(temporal_server: str, tmp_path: Path) -> Process:
+    return Process(temporal_server, tmp_path / "asking.toml")
+
+
+@asynccontextmanager
+async def tickets_served(process: Process) -> AsyncIterator[None]:
+    """Serve the ticket workflow, on a queue that no other test serves."""
+    client = await cluster.connect(process.settings)
+    async with Worker(client, task_queue=f"{QUEUE}-tickets", workflows=[TicketWorkflow], activities=[]):
+        yield
+
+
+async def submitted(client: Client) -> str:
+    """Submit a ticket, whose first activity nobody serves, and return its workflow id."""
+    ticket = Ticket(id=f"E-{uuid4().hex[:8]}", body=SECRET, requester=SECRET, target="shop")
+    await client.start_workflow(
+        TicketWorkflow.run,
+        ticket,
+        id=ticket.workflow_id,
+        task_queue=f"{QUEUE}-tickets",
+        task_timeout=timedelta(seconds=2),
+    )
+    return ticket.workflow_id
+
+
+async def test_a_ticket_waits_for_a_key_that_its_worker_has_not_and_says_so(
+    serving: Process, asking: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = KeyRing.new()
+    new = old.rotated()
+    serving.has(old)
+    asking.has(new)
+    async with tickets_served(serving), Standfast.connect(asking.settings) as standfast:
+        workflow_id = await submitted(await cluster.connect(asking.settings))
+        missing = f"key '{new.active}', and this process has {old.active}; add that key"
+        with pytest.raises(
+            ServiceUnavailable, match=f"{workflow_id} stands still, its worker fails on it: .*{missing}"
+        ):
+            await standfast.view(workflow_id)
+        assert missing in caplog.text
+        assert SECRET not in caplog.text
+
+        serving.has(new)
+
+        await eventually(
+            lambda: standfast.history(workflow_id),
+            lambda entries: any(entry.what.startswith("workflow went on") for entry in entries),
+        )
+        assert (await standfast.view(workflow_id)).ticket.body == SECRET
+        await (await cluster.connect(asking.settings)).get_workflow_handle(workflow_id).terminate()
+
+
+async def test_a_payload_of_another_ticket_stops_a_ticket_and_is_named(
+    serving: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving.has(KeyRing.new())
+    client = await cluster.connect(serving.settings)
+    async with tickets_served(serving), Standfast.connect(serving.settings) as standfast:
+        mine, other = await submitted(client), await submitted(client)
+        assert (await standfast.view(mine)).state is State.GATHERING
+        stolen = (await client.get_workflow_handle(other).fetch_history()).events[0]
+        await client.workflow_service.signal_workflow_execution(
+            SignalWorkflowExecutionRequest(
+                namespace=client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=mine),
+                signal_name="decide",
+                input=stolen.workflow_execution_started_event_attributes.input,
+            )
+        )
+        refused = f"payload of {mine} .* is refused: it belongs to {other} of namespace default"
+        with pytest.raises(ServiceUnavailable, match=f"{mine} stands still, its worker fails on it: a {refused}"):
+            await standfast.view(mine)
+        assert re.search(refused, caplog.text)
+        for workflow_id in (mine, other):
+            await client.get_workflow_handle(workflow_id).terminate()
+
+
+async def test_what_is_no_ticket_is_told_apart_though_its_answer_is_encrypted(
+    client: Client, temporal_server: str
+) -> None:
+    handle = await started(client)
+    settings = Settings(temporal={"address": temporal_server}, encryption=ENCRYPTION)
+    async with Standfast.connect(settings) as standfast:
+        with pytest.raises(UnknownTicket, match=f"{handle.id} is no ticket, but a workflow of type EncryptionParent"):
+            await standfast.view(handle.id)
+    await handle.terminate()
