@@ -14,8 +14,10 @@ import pytest_asyncio
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from temporalio.api.common.v1 import Payload
 
 from standfast import cluster, steps
+from standfast.codec.encryption import Binding, binding
 from standfast.local.fake_provider import Answers, FakeProvider, Waits
 from standfast.planner.journal import is_paid
 from standfast.settings import Settings
@@ -36,6 +38,15 @@ async def record_and_die(*arguments):
 _Journaled._record = record_and_die
 asyncio.run(worker.run('llm', settings.load_settings()))
 """
+
+BEFORE_ENCRYPTION = f"""
+from standfast.planner import journal
+
+async def unchanged(payload):
+    return payload
+
+journal._encrypted = unchanged
+{DIES_BEFORE_IT_REPORTS}"""
 
 
 @pytest_asyncio.fixture
@@ -100,12 +111,22 @@ async def test_every_answer_is_in_the_journal_with_its_price(planning: Planning,
     assert (call["cost_usd"], call["attempt"], call["reused"]) == (None, 1, 0)
 
 
+async def test_nothing_of_an_answer_can_be_read_in_the_journal(planning: Planning, journal: Journal) -> None:
+    handle = await planning.start(Answers(PLAN))
+    await handle.result()
+    (call,) = journal.calls(handle.id)
+    stored = Payload.FromString(call["answer"])
+    assert binding(stored) == Binding("default", handle.id)
+    assert PLAN.operations[0].sql.encode() not in call["answer"]
+
+
+@pytest.mark.parametrize("program", [DIES_BEFORE_IT_REPORTS, BEFORE_ENCRYPTION], ids=["encrypted", "from version 0.1"])
 async def test_a_worker_that_dies_before_it_reports_an_answer_has_not_wasted_it(
-    shop: Settings, provider: FakeProvider, journal: Journal, tmp_path: Path
+    shop: Settings, provider: FakeProvider, journal: Journal, tmp_path: Path, program: str
 ) -> None:
     planning = Planning(shop, await cluster.connect(shop), provider)
     handle = await planning.start(Answers(PLAN))
-    async with llm_worker(shop, tmp_path, program=DIES_BEFORE_IT_REPORTS) as first:
+    async with llm_worker(shop, tmp_path, program=program) as first:
         await first.wait()
 
     async with llm_worker(shop, tmp_path):

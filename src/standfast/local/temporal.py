@@ -70,7 +70,7 @@ class TemporalServer:
         database = f"--db-filename={self._folder / 'temporal.db'}"
         return Service(
             name="temporal",
-            argv=(_program(), "server", "start-dev", *place, database, *_OPTIONS),
+            argv=(program(), "server", "start-dev", *place, database, *_OPTIONS),
             environment={**_ENVIRONMENT, "HOME": str(self._folder)},
             folder=self._folder,
             ready=self._ready,
@@ -92,7 +92,12 @@ class TemporalServer:
         return set(_ATTRIBUTES) <= set(found.custom_attributes)
 
 
-def _program() -> str:
+def program() -> str:
+    """Return the path of the program `temporal`.
+
+    Raises:
+        ServiceUnavailable: it is not installed.
+    """
     beside = Path(sysconfig.get_path("scripts")) / "temporal"
     found = str(beside) if beside.exists() else shutil.which("temporal")
     if found is None:
