@@ -217,4 +217,10 @@ def _in_words(failure: Failure, activity: ActivityTaskScheduledEventAttributes) 
 
 
 def _message(failure: Failure) -> str:
-    return " ".join(failure.message.split()) or "(without a message)"
+    return " ".join(_words(failure).split()) or "(without a message)"
+
+
+def _words(failure: Failure) -> str:
+    """Return what a failure says, and what its cause adds: the SDK hides errors behind words of its own."""
+    cause = _words(failure.cause) if failure.HasField("cause") else ""
+    return f"{failure.message}: {cause}" if cause and cause not in failure.message else failure.message

@@ -114,6 +114,11 @@ class Encryption(_Section):
     command: tuple[str, ...] = ()
     """A program with its arguments that prints what would be in a key file, such as a secret manager's."""
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where keys are said to be."""
+        return tuple(name for name in ("keys", "file", "command") if getattr(self, name))
+
 
 class Dashboard(_Section):
     """The web page."""

@@ -148,9 +148,9 @@ def read_ring(encryption: Encryption) -> KeyRing:
     Raises:
         InvalidInput: they name none, or more than one, or it can't be read.
     """
-    sources = [name for name in ("keys", "file", "command") if getattr(encryption, name)]
-    if len(sources) > 1:
-        raise InvalidInput(f"encryption.{' and encryption.'.join(sources)} are set; keys come from one place")
+    if len(encryption.places) > 1:
+        named = " and encryption.".join(encryption.places)
+        raise InvalidInput(f"encryption.{named} are set; keys come from one place")
     if encryption.file is not None:
         return KeyRing.parse(_file(encryption.file), source=f"encryption.file {encryption.file}")
     if encryption.command:

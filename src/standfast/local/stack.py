@@ -139,7 +139,7 @@ class Stack:
             "review": _defaults(chosen.review, solo=True),
             "dashboard": _defaults(chosen.dashboard, port=ports["dashboard"]),
         }
-        if not chosen.encryption.model_fields_set:
+        if chosen.encryption.enabled and not chosen.encryption.places:
             filled["encryption"] = Encryption(file=self._home.key_file())
         if chosen.review.signing_key is None:
             keys = {
