@@ -355,9 +355,8 @@ def test_the_doctor_finds_the_local_set_up_well(installation: Installation) -> N
 def test_migrate_creates_what_is_missing_and_the_doctor_says_what_to_do_next(
     installation: Installation, database: str
 ) -> None:
-    text = (
-        f'[control]\nowner = "{database}"\n[targets.crm]\nowner = "{database}"\n[temporal]\naddress = "127.0.0.1:9"\n'
-    )
+    text = AWAY.format(keys=installation.home / "keys.toml").replace("[targets.shop]\n", "")
+    text += f'[control]\nowner = "{database}"\n[targets.crm]\nowner = "{database}"\n'
     settings = file(installation, "own.toml", text)
     answer = installation.run("--config", settings, "migrate")
     assert answer.exit_code == 0, answer

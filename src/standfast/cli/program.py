@@ -48,7 +48,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "codec-server": _Command("services", "Decrypt payloads for Temporal's UI and command line."),
     "login-link": _Command("services", "Print a one-time link that signs a person in to the dashboard."),
     "model-server": _Command("services", "Serve the language model of this machine."),
-    "keys": _Command("keys", "Make, list and rotate the keys that payloads are encrypted with."),
+    "keys": _Command("keys", "Make, list and rotate the keys of encryption."),
     "migrate": _Command("administration", "Create or upgrade our schemas and roles."),
     "doctor": _Command("administration", "Check connections, roles, rights, and what slows recovery."),
 }
