@@ -114,6 +114,10 @@ class Encryption(_Section):
     command: tuple[str, ...] = ()
     """A program with its arguments that prints what would be in a key file, such as a secret manager's."""
 
+    accept_plain: bool = True
+    """Whether payloads that were never encrypted are read, such as those from before; without them none can be forged
+    by who can write to Temporal but has no key."""
+
     @property
     def places(self) -> tuple[str, ...]:
         """Where keys are said to be."""

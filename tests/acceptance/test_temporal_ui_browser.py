@@ -48,14 +48,15 @@ async def ticket(installation: Installation) -> AsyncIterator[TicketView]:
     await clean_up(installation, view)
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_a_ticket_is_read_in_temporals_ui(
-    installation: Installation, chromium: Browser, url: str, ticket: TicketView
+    installation: Installation, chromium: Browser, url: str, ticket: TicketView, name: str
 ) -> None:
-    async with signed_in(chromium, url, installation.settings) as page:
+    async with signed_in(chromium, url.replace("127.0.0.1", name), installation.settings) as page:
         await page.goto(f"/tickets/{ticket.workflow_id}")
         await page.get_by_role("link", name="Open in Temporal's UI").click()
         await expect(page.get_by_text(WORDS).first).to_be_visible(timeout=LONG)
-        assert page.url.startswith(str(installation.settings.temporal.ui))
+        assert page.url.startswith(str(installation.settings.temporal.ui).replace("127.0.0.1", name))
 
 
 async def test_without_a_session_temporals_ui_shows_nothing(

@@ -26,7 +26,7 @@ from standfast.ticket import Ticket
 from standfast.view import TicketView
 
 PASSWORD = "only-for-tests"
-ENCRYPTION = {"keys": {"test": base64.b64encode(PASSWORD.encode().ljust(32)).decode()}}
+ENCRYPTION = {"keys": {"test": base64.b64encode(PASSWORD.encode().ljust(32)).decode()}, "accept_plain": False}
 SCHEMA = """
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id integer PRIMARY KEY, status text NOT NULL, total numeric(10,2) NOT NULL);

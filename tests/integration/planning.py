@@ -93,7 +93,7 @@ async def llm_worker(
         "control": {"journal": journal.get_secret_value()},
         "temporal": {"address": settings.temporal.address},
         "planner": {"model": settings.planner.model},
-        "encryption": ENCRYPTION,
+        "encryption": ENCRYPTION | {"accept_plain": settings.encryption.accept_plain},
     }
     file = folder / "llm.toml"
     file.write_text(tomli_w.dumps(config))

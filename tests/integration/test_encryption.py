@@ -42,7 +42,7 @@ from standfast.client import Standfast
 from standfast.codec.keyring import KeyRing
 from standfast.errors import ServiceUnavailable, UnknownTicket
 from standfast.outcome import State
-from standfast.settings import Settings
+from standfast.settings import Encryption, Settings
 from standfast.ticket import Ticket
 from standfast.workflow import TicketWorkflow
 from tests.integration.installation import ENCRYPTION
@@ -197,6 +197,12 @@ async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> bytes:
     return known
 
 
+async def notes(client: Client, workflow_id: str) -> list[str]:
+    """Return what the memos of a workflow's runs say, as lists have them."""
+    found = client.list_workflows(f'WorkflowId = "{workflow_id}"')
+    return [await one.memo_value("note") async for one in found]
+
+
 async def test_every_way_in_and_out_of_a_workflow_is_encrypted_and_read_again(client: Client) -> None:
     handle = await started(client, rounds=1)
     assert await (await handle.describe()).memo_value("note") == f"{SECRET} is new"
@@ -216,8 +222,7 @@ async def test_every_way_in_and_out_of_a_workflow_is_encrypted_and_read_again(cl
         f"{SECRET} starts; {SECRET} is told; {SECRET} noted",
         f"GaveUp: {SECRET} gave up",
     ]
-    found = [one async for one in client.list_workflows(f'WorkflowId = "{handle.id}"')]
-    assert f"{SECRET} upserted" in [await one.memo_value("note") for one in found]
+    await eventually(lambda: notes(client, handle.id), lambda found: f"{SECRET} upserted" in found)
 
     assert {payload.data.decode() for payload in Headers.arrived} == {f'"{SECRET} in a header"'}
 
@@ -358,6 +363,31 @@ async def test_a_payload_of_another_ticket_stops_a_ticket_and_is_named(
         assert re.search(refused, caplog.text)
         for workflow_id in (mine, other):
             await client.get_workflow_handle(workflow_id).terminate()
+
+
+async def test_a_ticket_from_before_encryption_goes_on(serving: Process) -> None:
+    plain = serving.settings.model_copy(update={"encryption": Encryption(enabled=False)})
+    workflow_id = await submitted(await cluster.connect(plain))
+    serving.has(KeyRing.new())
+    async with tickets_served(serving), Standfast.connect(serving.settings) as standfast:
+        assert (await standfast.view(workflow_id)).ticket.body == SECRET
+        assert next(entry.what for entry in await standfast.history(workflow_id)) == "ticket workflow started"
+    await (await cluster.connect(serving.settings)).get_workflow_handle(workflow_id).terminate()
+
+
+async def test_where_plain_payloads_are_refused_a_forged_one_stops_a_ticket_and_is_named(serving: Process) -> None:
+    serving.has(KeyRing.new())
+    strict = serving.settings.encryption.model_copy(update={"accept_plain": False})
+    serving.settings = serving.settings.model_copy(update={"encryption": strict})
+    client = await cluster.connect(serving.settings)
+    forger = await cluster.connect(serving.settings.model_copy(update={"encryption": Encryption(enabled=False)}))
+    async with tickets_served(serving), Standfast.connect(serving.settings) as standfast:
+        workflow_id = await submitted(client)
+        assert (await standfast.view(workflow_id)).state is State.GATHERING
+        await forger.get_workflow_handle(workflow_id).signal("decide", {"verdict": "approve"})
+        with pytest.raises(ServiceUnavailable, match=f"payload of {workflow_id} .* is refused: it is not encrypted"):
+            await standfast.view(workflow_id)
+        await client.get_workflow_handle(workflow_id).terminate()
 
 
 async def test_what_is_no_ticket_is_told_apart_though_its_answer_is_encrypted(

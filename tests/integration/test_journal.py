@@ -126,10 +126,12 @@ async def test_a_worker_that_dies_before_it_reports_an_answer_has_not_wasted_it(
 ) -> None:
     planning = Planning(shop, await cluster.connect(shop), provider)
     handle = await planning.start(Answers(PLAN))
-    async with llm_worker(shop, tmp_path, program=program) as first:
+    encryption = shop.encryption.model_copy(update={"accept_plain": program is BEFORE_ENCRYPTION})
+    settings = shop.model_copy(update={"encryption": encryption})
+    async with llm_worker(settings, tmp_path, program=program) as first:
         await first.wait()
 
-    async with llm_worker(shop, tmp_path):
+    async with llm_worker(settings, tmp_path):
         assert await handle.result() == PLAN
 
     assert provider.asked.total() == 1

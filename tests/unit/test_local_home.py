@@ -1,5 +1,6 @@
 """The home folder of the local set-up: one run at a time, and the same ports and secrets from run to run."""
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -81,3 +82,12 @@ def test_the_keys_for_payloads_are_made_once_and_are_for_their_owner_only(home: 
         first = KeyRing.parse(file.read_text(), source="file")
         assert KeyRing.parse(home.key_file().read_text(), source="file") == first
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_home_of_an_older_version_gets_what_is_new(home: Home) -> None:
+    with home.lock():
+        old = json.loads(home.secrets().model_dump_json(exclude={"journal", "codec_token"}))
+        home.write("secrets.json", json.dumps(old))
+        completed = home.secrets()
+        assert completed.codec_token
+        assert home.secrets() == completed

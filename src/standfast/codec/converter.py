@@ -34,4 +34,4 @@ def payload_codec(settings: Settings) -> PayloadCodec | None:
     encryption = settings.encryption
     if not encryption.enabled:
         return None
-    return EncryptionCodec(Keys(lambda: read_ring(encryption)))
+    return EncryptionCodec(Keys(lambda: read_ring(encryption)), accept_plain=encryption.accept_plain)

@@ -55,18 +55,19 @@ class Binding:
 
 
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
-    """Encrypts with the active key, decrypts with any; passes on what was never encrypted.
+    """Encrypts with the active key, decrypts with any; passes on what was never encrypted, unless told otherwise.
 
-    Without a context it reads every workflow's payloads, and says whose they are by `binding`.
+    Without a context it reads every workflow's payloads, for people and tools: `binding` tells whose they are.
     """
 
-    def __init__(self, keys: Keys, own: Binding | None = None) -> None:
+    def __init__(self, keys: Keys, own: Binding | None = None, *, accept_plain: bool = True) -> None:
         self._keys = keys
         self._own = own
+        self._accept_plain = accept_plain
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the codec of one workflow."""
-        return type(self)(self._keys, Binding.of(context))
+        return type(self)(self._keys, Binding.of(context), accept_plain=self._accept_plain)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads encrypted, each with a nonce of its own."""
@@ -91,9 +92,18 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
         Raises:
             UnknownKey: a key is missing; once it is in the ring, the payload can be read.
-            PayloadRefused: one was changed, or belongs to another workflow.
+            PayloadRefused: one was changed, belongs to another workflow, or is plain where none may be.
         """
-        return [await self._decrypted(payload) if is_encrypted(payload) else payload for payload in payloads]
+        return [
+            await self._decrypted(payload) if is_encrypted(payload) else self._plain(payload) for payload in payloads
+        ]
+
+    def _plain(self, payload: Payload) -> Payload:
+        if self._own is not None and not self._accept_plain:
+            raise PayloadRefused(
+                f"a payload of {self._own} is refused: it is not encrypted, and encryption.accept_plain is false"
+            )
+        return payload
 
     async def _decrypted(self, payload: Payload) -> Payload:
         key_id, whose = payload.metadata.get(_KEY, b"").decode(errors="replace"), binding(payload)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, rights
+from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.documents import validate
@@ -92,7 +94,7 @@ class TicketPages:
             conflicts=await self._conflicts(view),
             rights=rights(view, request.state.session, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
-            ui_link=self._standfast.ui_link(view.workflow_id),
+            ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
             entries=None if entries is None else entries[-ENTRIES_SHOWN:],
             entries_left_out=max(0, len(entries or ()) - ENTRIES_SHOWN),
             refused=refused,
@@ -110,6 +112,14 @@ class TicketPages:
             return await self._standfast.history(workflow_id)
         except ServiceUnavailable:  # the ticket is worth showing without
             return None
+
+
+def _by_this_name(request: Request, link: str | None) -> str | None:
+    """Return the link by the name under which this machine was asked: a session's cookie is for one name."""
+    parts = urlsplit(link or "")
+    if parts.hostname not in LOOPBACK or request.url.hostname not in LOOPBACK:
+        return link
+    return parts._replace(netloc=f"{request.url.hostname}:{parts.port}").geturl()
 
 
 def _content(view: TicketView) -> dict[str, Any]:

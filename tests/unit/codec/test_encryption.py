@@ -92,6 +92,13 @@ async def test_what_was_never_encrypted_is_passed_on() -> None:
     assert await codec().with_context(workflow()).decode([PLAIN]) == [PLAIN]
 
 
+async def test_where_nothing_plain_is_accepted_only_readers_without_a_workflow_pass_it_on() -> None:
+    strict = EncryptionCodec(Keys(lambda: RING), accept_plain=False)
+    assert await strict.decode([PLAIN]) == [PLAIN]
+    with pytest.raises(PayloadRefused, match=r"payload of ticket/shop/1 .* is not encrypted"):
+        await strict.with_context(workflow()).decode([PLAIN])
+
+
 def changed(payload: Payload, *, data: bytes | None = None, **metadata: bytes) -> Payload:
     named = {name.replace("_", "-"): value for name, value in metadata.items()}
     return Payload(metadata={**payload.metadata, **named}, data=payload.data if data is None else data)
