@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.client import (
     Client,
@@ -58,6 +59,7 @@ from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow
 
 _DIGEST = "ticket_digest"
 _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+_MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
 _AT_ONCE = 8  # histories fetched together
 _ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
@@ -172,10 +174,12 @@ class Standfast:
         if kind != "Ticket":
             raise UnknownTicket(f"{workflow_id} is no ticket, but a workflow of type {kind}")
         if known.pending_workflow_task.attempt > 1:
-            failed = [e for e in (await self._history(workflow_id)).events if e.event_type == _TASK_FAILED]
-            if failed:
-                said = failed[-1].workflow_task_failed_event_attributes.failure.message
-                raise ServiceUnavailable(f"{workflow_id} stands still, its worker fails on it: {said}")
+            events = (await self._history(workflow_id)).events
+            failed = [e.workflow_task_failed_event_attributes for e in events if e.event_type == _TASK_FAILED]
+            if failed and failed[-1].cause != _MERE_NEWS:
+                failure = failed[-1].failure
+                await reveal([failure], self._temporal.data_converter)
+                raise ServiceUnavailable(f"{workflow_id} stands still, its worker fails on it: {failure.message}")
 
     async def tickets(
         self,
@@ -272,7 +276,7 @@ class Standfast:
                 described = await self._handle(run.workflow_id, run.run_id).describe()
             failing = described.raw_description.pending_activities
             converter = of_workflow(self._temporal.data_converter, self._temporal.namespace, run.workflow_id)
-            await reveal((activity.last_failure for activity in failing), converter)
+            await reveal(chain(failures(run.events), (activity.last_failure for activity in failing)), converter)
             entries += await timeline(run.workflow_id, run.events, converter, failing)
         return sorted(entries, key=lambda entry: entry.at)
 
@@ -290,12 +294,9 @@ class Standfast:
         return runs + planners
 
     async def _history(self, workflow_id: str, run_id: str | None = None) -> WorkflowHistory:
-        """Return the history of a run, by default of the newest one, with what its failures say."""
+        """Return the history of a run as Temporal has it, by default of the newest one."""
         with self._translated(workflow_id):
-            history = await self._handle(workflow_id, run_id).fetch_history()
-        converter = of_workflow(self._temporal.data_converter, self._temporal.namespace, workflow_id)
-        await reveal(failures(history.events), converter)
-        return history
+            return await self._handle(workflow_id, run_id).fetch_history()
 
     async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
         """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.
