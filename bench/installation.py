@@ -27,7 +27,7 @@ from standfast.signing import new_key_pair
 from standfast.steps import Pool
 from standfast.store.connections import Databases, Role
 from standfast.store.migrate import migrate_control, migrate_target
-from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
+from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, STORAGE_ROLE, role_name
 
 TARGET = "shop"
 ROOT = Path(__file__).parents[1]
@@ -114,6 +114,7 @@ class Installation:
                 "url": url(f"{name}_control", CONTROL_ROLE),
                 "journal": url(f"{name}_control", JOURNAL_ROLE),
             },
+            storage={"url": url(f"{name}_control", STORAGE_ROLE)},
             temporal={"address": address, "namespace": namespace, "environment_configuration": False},
             planner=planner,
             review={"signing_key": private, "public_keys": {"default": public}},

@@ -50,6 +50,7 @@ from standfast.settings import Settings
 from standfast.signing import sign
 from standfast.spending import spending
 from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry, timeline
@@ -92,7 +93,11 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        yield cls(await cluster.connect(settings), settings)
+        async with (
+            Databases(settings, application="standfast client") as databases,
+            external_storage(settings, databases) as storage,
+        ):
+            yield cls(await cluster.connect(settings, storage), settings)
 
     async def submit(self, ticket: Ticket) -> Submitted:
         """Start the ticket's workflow, or find it if the same ticket was submitted before.

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client, HeaderCodecBehavior, KeepAliveConfig, Plugin
+from temporalio.converter import ExternalStorage
 from temporalio.envconfig import ClientConfig
 
 from standfast.codec.converter import data_converter
@@ -17,8 +18,12 @@ _CONNECT = timedelta(seconds=5)
 _KEEP_ALIVE = KeepAliveConfig(interval_millis=10_000, timeout_millis=1000)
 
 
-async def connect(settings: Settings, *, plugins: Sequence[Plugin] = ()) -> Client:
+async def connect(
+    settings: Settings, storage: ExternalStorage | None = None, *, plugins: Sequence[Plugin] = ()
+) -> Client:
     """Connect to Temporal as `temporal.toml`, `TEMPORAL_*` and then our own settings say.
+
+    Without `storage` (see `standfast.storage.external`) large payloads can be neither sent nor read.
 
     Raises:
         InvalidInput: the Temporal client configuration is wrong, or there is no key to encrypt with.
@@ -27,7 +32,7 @@ async def connect(settings: Settings, *, plugins: Sequence[Plugin] = ()) -> Clie
     config = _environment_configuration() if settings.temporal.environment_configuration else {}
     target = str(config.pop("target_host", settings.temporal.address))
     config.setdefault("namespace", settings.temporal.namespace)
-    converter = data_converter(settings)
+    converter = data_converter(settings, storage)
     try:
         return await Client.connect(
             target,

@@ -4,8 +4,10 @@ StandfastError                     has a stable `code`, and the exit code of the
 ├── InvalidInput                   2  a ticket, plan, setting, file or argument is wrong
 │   ├── UnknownTarget              2  no such target in the settings
 │   ├── TicketConflict             2  the id is used by a ticket with other content
+│   ├── PayloadTooLarge            2  more than can be passed from step to step
 │   └── UnknownTicket              2  no workflow has this id
 ├── DecisionRefused                   the decision changed nothing: 2 stale, 4 unsigned or not yours to take, 1 too late
+├── PayloadLost                    1  stored content is not there any more, or not what was stored
 ├── NotPermitted                   4  a credential this process needs was not given to it
 │   └── UnknownKey                 4  a payload is encrypted with a key that this process doesn't have
 ├── PayloadRefused                 1  a payload was changed, or belongs to another workflow
@@ -44,6 +46,18 @@ class UnknownTicket(InvalidInput):
     """No ticket workflow has this id."""
 
     code = "unknown-ticket"
+
+
+class PayloadTooLarge(InvalidInput):
+    """More than can be passed from step to step. Temporal is told by this name not to try again."""
+
+    code = "payload-too-large"
+
+
+class PayloadLost(StandfastError):  # noqa: N818
+    """Stored content that is not there any more, or is not what was stored."""
+
+    code = "payload-lost"
 
 
 class DecisionRefused(StandfastError):  # noqa: N818

@@ -21,6 +21,7 @@ class Operation(Submission):
 
 
 MAX_PLAN_BYTES = 256 * 1024
+"""Of a whole plan as JSON in UTF-8."""
 
 
 class Plan(Submission):
@@ -33,7 +34,7 @@ class Plan(Submission):
 
     @model_validator(mode="after")
     def _fits(self) -> "Plan":
-        size = len(json.dumps(self.model_dump()))
+        size = len(json.dumps(self.model_dump(), ensure_ascii=False).encode(errors="surrogatepass"))
         if size > MAX_PLAN_BYTES:
             msg = f"the plan has {size} bytes, at most {MAX_PLAN_BYTES} are allowed"
             raise ValueError(msg)

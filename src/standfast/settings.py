@@ -11,7 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -41,7 +50,7 @@ class Target(_Section):
     writer: SecretStr | None = None
     """Used by the database pool alone."""
     owner: SecretStr | None = None
-    """Used by `standfast migrate` alone, to create our schema and roles."""
+    """Used by `standfast migrate` and `standfast purge` alone."""
     schemas: tuple[str, ...] = ("public",)
     """The search path of every session, and what context retrieval describes."""
 
@@ -53,7 +62,28 @@ class Control(_Section):
     journal: SecretStr | None = None
     """For the llm pool, which may record model calls there and nothing else. Defaults to `url`."""
     owner: SecretStr | None = None
-    """Used by `standfast migrate` alone."""
+    """Used by `standfast migrate` and `standfast purge` alone."""
+
+
+class S3(_Section):
+    """A bucket of Amazon S3, or of a service that speaks its protocol; AWS's own variables hold the credentials."""
+
+    bucket: Annotated[str, StringConstraints(min_length=1)]
+    region: str | None = None
+    endpoint: str | None = None
+    """Address of another service than Amazon's."""
+
+
+class Storage(_Section):
+    """Where payloads go that are too large for Temporal. Every process needs it."""
+
+    url: SecretStr | None = None
+    """Of the control database, as a role that may add and read payloads and nothing else. Defaults to `control.url`."""
+    threshold: Annotated[ByteSize, Field(ge=1024, le=1024 * 1024)] = ByteSize(64 * 1024)
+    """From this size on a payload is stored here. Sixty such ones, a tool's calls at once, still fit into one message
+    to Temporal (4 MiB)."""
+    s3: S3 | None = None
+    """Where new payloads are stored instead."""
 
 
 class Temporal(_Section):
@@ -153,6 +183,7 @@ class Settings(BaseSettings):
     targets: dict[TargetName, Target] = Field(default_factory=dict)
     default_target: TargetName | None = None
     control: Control = Control()
+    storage: Storage = Storage()
     temporal: Temporal = Temporal()
     planner: Planner = Planner()
     review: Review = Review()

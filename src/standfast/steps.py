@@ -14,6 +14,7 @@ from temporalio.common import RetryPolicy
 from standfast.context import Context
 from standfast.decision import Decision, DecisionRecord, Refusal
 from standfast.domain import Record
+from standfast.errors import PayloadTooLarge
 from standfast.outcome import Execution, State
 from standfast.plan import Operation, Plan
 from standfast.report import Reminder, SafetyReport, Undo
@@ -60,6 +61,15 @@ class Recalled(Record):
     """What stays different all the same, or why the plan can't be taken back."""
     rows_digest: str
     """SHA-256 over the rows as the plan left them."""
+
+    def plan(self, undo_of: str) -> Plan:
+        """Return the plan that takes the ticket `undo_of` back.
+
+        Raises:
+            ValueError: it is larger than a plan may be.
+        """
+        summary = f"Takes {undo_of} back. {'; '.join(self.remarks)}"
+        return Plan(summary=summary.strip()[:_SUMMARY], operations=self.operations or ())
 
 
 class ValidateRequest(Record):
@@ -137,13 +147,20 @@ OVERTAKEN = "Overtaken"
 # are the target's.
 REPORT_GOOD_FOR = timedelta(minutes=5)
 
+_SUMMARY = 2000  # characters of a plan's summary that is made of remarks
+
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
+# What a step returns is stored outside of our code, which therefore can't mark its errors.
+_NEVER_AGAIN = (PayloadTooLarge.__name__,)
 # A lost worker's work is taken up at once, however often others had failed at it before: hence intervals that hardly
 # grow. What fails in words waits longer and longer by `pause`; a service that comes back is noticed within ten seconds.
 _RETRY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), backoff_coefficient=1.1, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(milliseconds=100),
+    backoff_coefficient=1.1,
+    maximum_interval=timedelta(seconds=10),
+    non_retryable_error_types=_NEVER_AGAIN,
 )
 # A dead worker is noticed after this long; heartbeats are sent every fifth of it.
 HEARTBEAT = timedelta(seconds=2)
@@ -172,13 +189,19 @@ TOOL_GIVE_UP = timedelta(hours=6)
 # A provider that says Retry-After is obeyed up to the longest interval, hence a minute. What can't heal (a wrong key,
 # an unknown model, an empty account, an answer that can't be read) is never sent again; the library marks it.
 MODEL_RETRY = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), backoff_coefficient=1.1, maximum_interval=timedelta(minutes=1)
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=1.1,
+    maximum_interval=timedelta(minutes=1),
+    non_retryable_error_types=_NEVER_AGAIN,
 )
 TOOL_RETRY = _RETRY
 # A function of one's own may hold a whole agent, and each further attempt may pay for it again.
 OWN_FUNCTION = timedelta(minutes=15)
 OWN_FUNCTION_RETRY = RetryPolicy(
-    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=3
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=3,
+    non_retryable_error_types=_NEVER_AGAIN,
 )
 
 

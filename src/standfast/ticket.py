@@ -1,12 +1,15 @@
 """A ticket: what somebody asks for. Its body is untrusted text."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, RootModel, StringConstraints, ValidationError, model_validator
+from pydantic_core import to_json
 
 from standfast.domain import ExactJson, Submission, digest
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_BYTES = 32 * 2**20
+"""Of a whole ticket as JSON, with all that integrations put into it: every step gets it."""
 
 
 def _fits(body: str) -> str:
@@ -48,6 +51,14 @@ class Ticket(Submission):
     undo_of: Annotated[str, StringConstraints(pattern=r"^ticket/", max_length=256)] | None = None
     """Workflow id of the ticket whose executed plan is to be taken back. No agent plans then: the ledger knows how."""
 
+    @model_validator(mode="after")
+    def _passes(self) -> "Ticket":
+        size = len(to_json(self))
+        if size > MAX_BYTES:
+            msg = f"the ticket has {size} bytes, at most {MAX_BYTES} are allowed"
+            raise ValueError(msg)
+        return self
+
     @property
     def workflow_id(self) -> str:
         """The id of the ticket's workflow, the same on every submission."""
@@ -57,3 +68,24 @@ class Ticket(Submission):
     def digest(self) -> str:
         """SHA-256 over all fields: tells the same ticket from another one under the same id."""
         return digest(self.model_dump(mode="json", exclude={"undo_of"} if self.undo_of is None else None))
+
+
+class NoTicket(RootModel[dict[str, Any]]):
+    """What a workflow was started with by somebody who does not know what a ticket is, or how large it may be."""
+
+    @model_validator(mode="after")
+    def _is_none(self) -> "NoTicket":
+        if "body" not in self.root or not self.problem:
+            msg = "is something else"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, empty if nothing is."""
+        try:
+            Ticket.model_validate(self.root)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            return f"not a ticket: field {'.'.join(map(str, problem['loc'])) or '(whole)'}: {problem['msg']}"
+        return ""

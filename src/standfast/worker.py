@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 from temporalio.client import Client, Plugin
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from standfast import cluster, steps
 from standfast.boundary import Boundary
+from standfast.errors import StandfastError
+from standfast.retention import namespaces
 from standfast.settings import Settings
 from standfast.steps import Pool
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 
 logger = logging.getLogger("standfast.worker")
@@ -95,13 +100,27 @@ async def run(pool: Pool, settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(Databases(settings, application=f"standfast-{pool}"))
         served = registrations(pool, settings, databases)
-        client = await cluster.connect(settings, plugins=served.plugins)
+        storage = await stack.enter_async_context(external_storage(settings, databases))
+        client = await cluster.connect(settings, storage, plugins=served.plugins)
         stop = asyncio.Event()
         stack.enter_context(_stopping_on_signal(stop))
         gc.freeze()  # what was imported stays: collecting garbage needn't look through it for ever
         async with build(pool, client, served):
             logger.info("worker of pool %s is polling", pool)
+            noting = asyncio.create_task(_note_namespace(pool, client, databases))
             await stop.wait()
+            noting.cancel()
+
+
+async def _note_namespace(pool: Pool, client: Client, databases: Databases) -> None:
+    """Let a purge know later which Temporal namespace knows these tickets."""
+    if pool is not Pool.CORE:
+        return
+    try:
+        async with databases.control() as connection:
+            await namespaces.note(client, connection)
+    except (StandfastError, psycopg.Error, RPCError) as error:
+        logger.warning("the Temporal namespace is not noted in the control database: %s", error)
 
 
 def _stopping_on_signal(stop: asyncio.Event) -> ExitStack:

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from standfast.plan import Plan
     from standfast.report import SafetyReport, Undo, Verdict, effect_sentence
     from standfast.steps import Pool
-    from standfast.ticket import Ticket
+    from standfast.ticket import NoTicket, Ticket
     from standfast.view import TicketView
 
 FAILED = "TicketFailed"
@@ -46,7 +46,9 @@ class TicketWorkflow:
     """One ticket, from its submission to its end."""
 
     @workflow.init
-    def __init__(self, start: Ticket | Carried) -> None:
+    def __init__(self, start: Ticket | Carried | NoTicket) -> None:
+        if isinstance(start, NoTicket):
+            return  # `run` says so
         carried = _carried(start)
         self._view = carried.view.model_copy(update={"report": carried.approved})
         self._decision: Decision | None = None
@@ -57,11 +59,13 @@ class TicketWorkflow:
         self._publishing: asyncio.TimerHandle | None = None
 
     @workflow.run
-    async def run(self, start: Ticket | Carried) -> Outcome:
+    async def run(self, start: Ticket | Carried | NoTicket) -> Outcome:
         """Return how the ticket ended; `failed` and `cancelled` close the workflow as failed and cancelled.
 
         It starts with a ticket; a run that continues another one starts with what that has carried so far.
         """
+        if isinstance(start, NoTicket):  # of a client in another language, say: it is told, instead of waiting for ever
+            raise ApplicationError(start.problem, type=FAILED, non_retryable=True)
         try:
             return await self._resolve(_carried(start))
         except asyncio.CancelledError:
@@ -138,8 +142,7 @@ class TicketWorkflow:
         """The ledger knows the plan that takes another one back."""
         request = steps.RecallRequest(target=target, undo_of=undo_of)
         self._recalled = await steps.RECALL(request, summary=f"recall {undo_of}")
-        remarks = "; ".join(self._recalled.remarks)
-        plan = Plan(summary=f"Takes {undo_of} back. {remarks}".strip(), operations=self._recalled.operations or ())
+        plan = self._recalled.plan(undo_of)
         self._show(plan=plan, plan_number=1, report=None, approvals=())
         return plan
 

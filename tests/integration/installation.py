@@ -19,9 +19,10 @@ from standfast.safety.versions import append
 from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases, Role
 from standfast.store.migrate import migrate_control, migrate_target
-from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
+from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, STORAGE_ROLE, role_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
 
@@ -135,6 +136,7 @@ async def prepare(postgres_url: str, temporal_address: str, database: str, **cha
     values: dict[str, Any] = {
         "targets": {"shop": target},
         "control": {"url": with_user(control, CONTROL_ROLE), "journal": with_user(control, JOURNAL_ROLE)},
+        "storage": {"url": with_user(control, STORAGE_ROLE)},
         "temporal": {"address": temporal_address},
         "planner": {"agent": "tests.integration.scripted_planner:plan"},
         "review": {"signing_key": private, "public_keys": {"default": public}},
@@ -158,9 +160,10 @@ async def serving(settings: Settings, *pools: Pool) -> AsyncIterator[None]:
     """Serve `pools` in this process."""
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(Databases(settings, application="standfast-test"))
+        storage = await stack.enter_async_context(external_storage(settings, databases))
         for pool in pools:
             served = worker.registrations(pool, settings, databases)
-            client = await cluster.connect(settings, plugins=served.plugins)
+            client = await cluster.connect(settings, storage, plugins=served.plugins)
             await stack.enter_async_context(worker.build(pool, client, served))
         yield
 

@@ -85,12 +85,14 @@ async def llm_worker(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a worker process that has the credentials of the llm pool and no others."""
     target = settings.target("shop")
-    journal = settings.control.journal
+    journal, storage = settings.control.journal, settings.storage.url
     assert target.reader is not None
     assert journal is not None
+    assert storage is not None
     config = {
         "targets": {"shop": {"reader": target.reader.get_secret_value(), "schemas": list(target.schemas)}},
         "control": {"journal": journal.get_secret_value()},
+        "storage": {"url": storage.get_secret_value()},
         "temporal": {"address": settings.temporal.address},
         "planner": {"model": settings.planner.model},
         "encryption": ENCRYPTION | {"accept_plain": settings.encryption.accept_plain},

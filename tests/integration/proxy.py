@@ -25,6 +25,7 @@ class Proxy:
         self.port = 0
         self._server = host, port
         self._black_hole = False
+        self._refusing = False
         self._lines: dict[asyncio.Task[None], Line] = {}
 
     @asynccontextmanager
@@ -51,9 +52,13 @@ class Proxy:
         for line in self._lines.values():
             line.dead = True
 
+    def refuse(self) -> None:
+        """Break new connections at once, as if nobody listened."""
+        self._refusing = True
+
     def heal(self) -> None:
         """Pass on the bytes of new connections; those of the others are lost."""
-        self._black_hole = False
+        self._black_hole = self._refusing = False
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -62,9 +67,11 @@ class Proxy:
         line.dead = self._black_hole
         ends = [writer]
         try:
+            if self._refusing:
+                return
             server_reader, server_writer = await asyncio.open_connection(*self._server)
             ends.append(server_writer)
-            pumps = [self.questions(reader, server_writer, line), _pump(server_reader, writer, line)]
+            pumps = [self.questions(reader, server_writer, line), self.answers(server_reader, writer, line)]
             await _first_of(*map(asyncio.create_task, pumps))
         except (OSError, asyncio.CancelledError):
             pass  # the server is away, or the wire was cut
@@ -76,6 +83,10 @@ class Proxy:
     async def questions(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, line: Line) -> None:
         """Pass on what the client says."""
         await _pump(reader, server, line)
+
+    async def answers(self, server: asyncio.StreamReader, client: asyncio.StreamWriter, line: Line) -> None:
+        """Pass on what the server says."""
+        await _pump(server, client, line)
 
 
 async def _first_of(*pumps: asyncio.Task[None]) -> None:

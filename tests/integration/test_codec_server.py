@@ -1,6 +1,8 @@
 """The codec server reads payloads for signed-in people and for programs with its token, and for nobody else."""
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +19,7 @@ from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import WorkflowSerializationContext
 
+from standfast.codec.converter import data_converter
 from standfast.codec.encryption import EncryptionCodec
 from standfast.codec.keyring import KeyRing, Keys, read_ring
 from standfast.dashboard.codec_server import build_codec_server
@@ -25,6 +28,7 @@ from standfast.dashboard.server import Server, listen
 from standfast.dashboard.sessions import Sessions, local_session, new_login_link
 from standfast.local.ports import free_port
 from standfast.settings import CodecServer, Settings
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES
@@ -41,8 +45,12 @@ PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"ana@example.com"')
 @asynccontextmanager
 async def codec_server(settings: Settings) -> AsyncIterator[str]:
     """Serve in this process on a free port, and yield its address."""
-    async with Databases(settings, application="test") as databases, httpx2.AsyncClient(timeout=LIMIT) as client:
-        server = Server(build_codec_server(settings, databases, client))
+    async with (
+        Databases(settings, application="test") as databases,
+        external_storage(settings, databases) as storage,
+        httpx2.AsyncClient(timeout=LIMIT) as client,
+    ):
+        server = Server(build_codec_server(settings, databases, storage, client))
         listening = listen("127.0.0.1", settings.codec_server.port)
         serving_it = asyncio.create_task(server.serve(sockets=[listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -186,6 +194,42 @@ async def test_what_cannot_be_read_says_why(settings: Settings, person: httpx.As
     changed = await decode(person, asked)
     assert (changed.status_code, changed.json()["code"]) == (422, "payload-refused")
     assert "with key 'test'" in changed.json()["detail"]
+
+
+@asynccontextmanager
+async def stored(settings: Settings, namespace: str = "default") -> AsyncIterator[dict[str, Any]]:
+    """A payload that is too large for Temporal, as its claim stands in a history."""
+    small = settings.model_copy(update={"storage": settings.storage.model_copy(update={"threshold": 1})})
+    context = WorkflowSerializationContext(namespace=namespace, workflow_id="ticket/shop/1")
+    async with Databases(settings, application="test") as databases, external_storage(small, databases) as storage:
+        yield MessageToDict(await data_converter(small, storage).with_context(context).encode_wrapper(["ana"]))
+
+
+async def test_a_large_payload_is_read_out_of_the_storage_when_it_is_asked_for(
+    settings: Settings, person: httpx.AsyncClient
+) -> None:
+    async with stored(settings) as claim:
+        headers = {"X-Namespace": "default"}
+        left = await decode(person, claim)  # as the UI does when it shows a history
+        assert left.json() == claim
+        for path in ("/codec/decode", "/codec/download"):
+            (read,) = (await person.post(path, json=claim, headers=headers)).json()["payloads"]
+            assert base64.b64decode(read["data"]) == b'"ana"'
+
+
+async def test_a_large_payload_of_another_namespace_or_one_that_is_gone_is_not_read(
+    settings: Settings, person: httpx.AsyncClient
+) -> None:
+    headers = {"X-Namespace": "default"}
+    async with stored(settings, "staging") as claim:
+        answer = await person.post("/codec/download", json=claim, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "not-permitted")
+    async with stored(settings) as claim:
+        reference = json.loads(base64.b64decode(claim["payloads"][0]["data"]))
+        reference["claimData"]["sha256"] = "0" * 64
+        claim["payloads"][0]["data"] = base64.b64encode(json.dumps(reference).encode()).decode()
+        answer = await person.post("/codec/download", json=claim, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (410, "payload-lost")
 
 
 @pytest.mark.parametrize("body", ["", "{", '{"payloads": 1}'])

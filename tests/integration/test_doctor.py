@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from standfast.doctor import clocks
-from standfast.doctor.databases import inspect_control, inspect_target
+from standfast.doctor.databases import inspect_control, inspect_storage, inspect_target
 from standfast.doctor.examination import examine
 from standfast.doctor.temporal import inspect_temporal
 from standfast.local.ports import free_port
@@ -28,7 +28,7 @@ from standfast.local.temporal import TemporalServer
 from standfast.safety.access import constrained
 from standfast.safety.constraints import Constraints, default_constraints, parse_constraints
 from standfast.safety.versions import append
-from standfast.settings import Control, Settings, Target, Temporal
+from standfast.settings import Control, Settings, Storage, Target, Temporal
 from standfast.steps import Pool
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_target
@@ -324,6 +324,21 @@ async def test_a_journal_alone_is_enough_for_a_worker_of_the_llm_pool(settings: 
     checks = await inspect_control(Control(journal=settings.control.journal))
     assert checks
     assert all(check.ok and check.name.startswith(JOURNAL) for check in checks)
+
+
+async def test_the_storage_of_large_payloads_and_how_much_is_kept_there(settings: Settings) -> None:
+    checks = await inspect_storage(settings)
+    assert checks
+    assert all(check.ok and check.name.startswith("storage.url") for check in checks)
+    assert checks[-1].message == "keeps 0 large payloads, 0.0 MiB"
+
+
+async def test_a_storage_that_is_not_set_or_may_do_too_much(settings: Settings) -> None:
+    (unset,) = await inspect_storage(Settings(temporal=settings.temporal))
+    assert (unset.ok, "large payloads can't be read" in unset.message) == (False, True)
+    generous = settings.model_copy(update={"storage": Storage(url=settings.control.url)})
+    checks = {check.name: check for check in await inspect_storage(generous)}
+    assert "may do more than it needs" in checks["storage.url rights"].message
 
 
 async def test_clocks_that_differ(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,7 +294,7 @@ async def test_too_many_rows_for_a_plan_are_said_to_be_irreversible(clinic: Clin
     clinic.owner("INSERT INTO clinic.visits (id, note) SELECT n, repeat('x', 1000) FROM generate_series(100, 399) n")
     report = await clinic.report(plan("DELETE FROM visits WHERE id > 99"))
     assert report.undo is not None
-    assert (report.undo_proved, report.undo.remarks) == (False, ("the rows are more than fit into a plan (256 KiB)",))
+    assert (report.undo_proved, report.undo.remarks) == (False, ("the rows are more than fit into a plan (240 KiB)",))
 
 
 # --- undo as a ticket of its own -------------------------------------------------------------------------------------

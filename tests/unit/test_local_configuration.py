@@ -20,9 +20,11 @@ SECRETS = (
     "control-url",
     "journal-url",
     "control-owner-url",
+    "storage-url",
     "signing-key",
     "encryption-key",
 )
+SHARED = {"storage-url", "encryption-key"}
 
 
 @pytest.fixture
@@ -33,6 +35,7 @@ def settings() -> Settings:
             "targets": {"shop": target},
             "default_target": "shop",
             "control": {"url": "control-url", "journal": "journal-url", "owner": "control-owner-url"},
+            "storage": {"url": "storage-url", "threshold": "1MiB", "s3": {"bucket": "payloads"}},
             "temporal": {"address": "127.0.0.1:1", "environment_configuration": False},
             "planner": {"playbooks": "playbooks", "model": "openai:gpt-5"},
             "review": {"signing_key": "signing-key", "public_keys": {"local": "public-key"}, "solo": True},
@@ -48,12 +51,13 @@ def pool(name: Pool) -> Callable[[Settings], Document]:
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (configuration.operator, {"reader-url", "rehearser-url", "control-url", "signing-key", "encryption-key"}),
-        (configuration.dashboard, {"control-url", "signing-key", "encryption-key"}),
+        (configuration.operator, {"reader-url", "rehearser-url", "control-url", "signing-key"} | SHARED),
+        (configuration.owner, {"owner-url", "control-owner-url"} | SHARED),
+        (configuration.dashboard, {"control-url", "signing-key"} | SHARED),
         (configuration.model_server, set()),
-        (pool(Pool.CORE), {"reader-url", "rehearser-url", "control-url", "encryption-key"}),
-        (pool(Pool.LLM), {"reader-url", "journal-url", "encryption-key"}),
-        (pool(Pool.DATABASE), {"writer-url", "encryption-key"}),
+        (pool(Pool.CORE), {"reader-url", "rehearser-url", "control-url"} | SHARED),
+        (pool(Pool.LLM), {"reader-url", "journal-url"} | SHARED),
+        (pool(Pool.DATABASE), {"writer-url"} | SHARED),
     ],
 )
 def test_a_process_gets_its_own_credentials(
@@ -67,7 +71,7 @@ def test_a_process_gets_its_own_credentials(
 def test_a_file_reads_back_as_settings(settings: Settings, name: Pool) -> None:
     read: dict[str, Any] = tomllib.loads(configuration.to_toml(configuration.pool(settings, name)))
     back = Settings.model_validate(read)
-    assert back.temporal == settings.temporal
+    assert (back.temporal, back.storage) == (settings.temporal, settings.storage)
     assert back.default_target == "shop"
     assert back.targets["shop"].schemas == ("shop",)
     if name is Pool.CORE:

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from standfast.plan import Operation, Plan
+from standfast.plan import MAX_PLAN_BYTES, Operation, Plan
+from standfast.safety.compensation import MAX_UNDO_BYTES
+from standfast.steps import Recalled
 
 UPDATE = Operation(sql="UPDATE orders SET status = $1 WHERE id = $2", params=("refunded", 1042), reason="asked for")
 
@@ -66,3 +68,20 @@ def test_a_whole_number_is_one_value_however_it_is_written() -> None:
 def test_a_plan_that_no_history_could_hold_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the plan has \d+ bytes, at most 262144 are allowed"):
         Plan(summary="x" * 300_000)
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "漢", "😀"])
+def test_what_was_small_enough_for_the_ledger_fits_into_the_plan_that_takes_it_back(letter: str) -> None:
+    longest = letter * ((MAX_UNDO_BYTES - 200) // len(letter.encode()))
+    made = Operation(sql="UPDATE t SET a = $1 WHERE id = 1", params=(longest,), reason="undo", expect_rows=1)
+    assert len(made.model_dump_json().encode()) <= MAX_UNDO_BYTES
+    remarks = tuple(f"public.table_{n}.column gets a new value" for n in range(1000))
+    recalled = Recalled(operations=(made,), left=(), remarks=remarks, rows_digest="0" * 64)
+    plan = recalled.plan("ticket/shop/SUP-1042")
+    assert plan.operations == (made,)
+    assert plan.summary.startswith("Takes ticket/shop/SUP-1042 back. public.table_0.column gets a new value; ")
+
+
+def test_a_plan_that_is_too_large_says_so() -> None:
+    with pytest.raises(ValidationError, match=f"at most {MAX_PLAN_BYTES} are allowed"):
+        Plan(operations=(Operation(sql="x" * MAX_PLAN_BYTES),))

@@ -4,11 +4,16 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
+from standfast.carried import Carried
 from standfast.client import parse_tickets
 from standfast.errors import InvalidInput, TicketConflict, UnknownTarget
+from standfast.outcome import State
 from standfast.settings import Settings, Target
-from standfast.ticket import MAX_BODY_BYTES
+from standfast.ticket import MAX_BODY_BYTES, MAX_BYTES, NoTicket, Ticket
+from standfast.view import TicketView
 
 ONE_TARGET = Settings(targets={"shop": Target()})
 TWO_TARGETS = Settings(targets={"shop": Target(), "crm": Target()})
@@ -80,6 +85,7 @@ def test_an_array_may_have_an_item_on_each_line() -> None:
         ({"requester": ""}, "field requester: "),
         ({"subject": {"order_id": 2**53}}, "field subject.order_id: .*write it as a string"),
         ({"target": "Shop"}, "field target: "),
+        ({"metadata": {"much": "x" * MAX_BYTES}}, r"field \(whole\): .*at most 33554432 are allowed"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_value(changes: dict[str, Any], message: str) -> None:
@@ -120,3 +126,36 @@ def test_a_field_of_a_document_is_named_with_its_own_line() -> None:
 def test_what_is_no_json_object_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         parse_tickets(text, source="t.json", settings=ONE_TARGET)
+
+
+START: TypeAdapter[Ticket | Carried | NoTicket] = TypeAdapter(Ticket | Carried | NoTicket)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"title": "Refund", "priority": "high", "labels": ["a", "b"]},
+        {"metadata": {"whole": 1.0, "nested": [{"x": None}]}},
+        {"undo_of": "ticket/shop/SUP-1"},
+    ],
+)
+def test_a_workflow_tells_a_ticket_from_what_a_run_has_carried(changes: dict[str, Any]) -> None:
+    given = Ticket.model_validate(ticket(target="shop") | changes)
+    carried = Carried(view=TicketView(workflow_id="ticket/shop/SUP-1042", ticket=given, state=State.WAITING))
+    assert START.validate_json(to_json(given)) == given
+    assert START.validate_json(to_json(ticket(target="shop") | changes)) == given
+    assert START.validate_json(to_json(carried)) == carried
+
+
+def test_a_workflow_says_what_is_wrong_with_what_is_no_ticket() -> None:
+    wrong = START.validate_json(to_json(ticket(target="shop", body="x" * (MAX_BODY_BYTES + 1))))
+    assert isinstance(wrong, NoTicket)
+    assert wrong.problem == (
+        "not a ticket: field body: Value error, the body has 65537 bytes, at most 65536 are allowed"
+    )
+
+
+def test_what_a_run_has_carried_is_never_taken_for_a_wrong_ticket() -> None:
+    with pytest.raises(ValidationError):
+        START.validate_json(to_json({"view": {"of": "another release"}}))

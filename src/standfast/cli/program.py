@@ -50,6 +50,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "model-server": _Command("services", "Serve the language model of this machine."),
     "keys": _Command("keys", "Make, list and rotate the keys of encryption."),
     "migrate": _Command("administration", "Create or upgrade our schemas and roles."),
+    "purge": _Command("purge", "Remove the content of tickets that ended before a date."),
     "doctor": _Command("administration", "Check connections, roles, rights, and what slows recovery."),
 }
 

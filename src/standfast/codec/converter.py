@@ -3,29 +3,40 @@
 from dataclasses import replace
 
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    ExternalStorage,
+    PayloadCodec,
+)
 
 from standfast.codec.encryption import EncryptionCodec
 from standfast.codec.keyring import Keys, read_ring
+from standfast.codec.marking import MarkingCodec
 from standfast.settings import Settings
 
 
-def data_converter(settings: Settings) -> DataConverter:
-    """Return the converter that the settings make: pydantic's JSON, then encryption.
+def data_converter(settings: Settings, storage: ExternalStorage | None = None) -> DataConverter:
+    """Return the converter that the settings make: pydantic's JSON, then encryption, then `storage` for what is large.
 
-    Messages and stack traces of failures are payloads, too.
+    Messages and stack traces of failures are payloads, too. Without storage, payloads that are there can't be read.
 
     Raises:
         InvalidInput: there is no key, or the key ring can't be read.
     """
+    encryption = payload_codec(settings)
+    codec: PayloadCodec | None = encryption
+    if encryption is not None and storage is not None:
+        codec = MarkingCodec(encryption, storage.payload_size_threshold)
     return replace(
         pydantic_data_converter,
-        payload_codec=payload_codec(settings),
+        payload_codec=codec,
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        external_storage=storage,
     )
 
 
-def payload_codec(settings: Settings) -> PayloadCodec | None:
+def payload_codec(settings: Settings) -> EncryptionCodec | None:
     """Return the codec that encrypts, None if the settings turn encryption off.
 
     Raises:

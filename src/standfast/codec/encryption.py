@@ -21,7 +21,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from standfast.codec.keyring import Keys
+from standfast.codec.keyring import KeyRing, Keys
 from standfast.domain import canonical_json
 from standfast.errors import PayloadRefused, UnknownKey
 
@@ -64,6 +64,11 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         self._keys = keys
         self._own = own
         self._accept_plain = accept_plain
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys."""
+        return self._keys.ring
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the codec of one workflow."""

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import hmac
 import logging
 import re
 import secrets
@@ -52,6 +53,10 @@ class KeyRing:
                 raise InvalidInput(f"key {key_id} has {len(key)} bytes instead of {KEY_BYTES}; {_CREATE}")
         if self.active not in self.keys:
             raise InvalidInput(f"the active key {self.active!r} is not in the ring, which has {_named(self.keys)}")
+
+    def derived(self, purpose: bytes) -> bytes:
+        """Return a key for something else than encryption, made of the active one."""
+        return hmac.digest(self.keys[self.active], purpose, "sha256")
 
     @classmethod
     def new(cls) -> Self:

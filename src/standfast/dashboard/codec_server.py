@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payloads
-from temporalio.converter import PayloadCodec
+from temporalio.converter import ExternalStorage, PayloadCodec
 
 from standfast.codec.converter import payload_codec
 from standfast.codec.encryption import binding, is_encrypted
@@ -32,6 +32,7 @@ from standfast.dashboard.sessions import Sessions
 from standfast.dashboard.temporal_ui import METHODS, TemporalUi
 from standfast.errors import InvalidInput, NotPermitted, StandfastError
 from standfast.settings import Settings
+from standfast.storage.external import external_storage, retrieved
 from standfast.store.connections import Databases
 
 PREFIX = "/codec"
@@ -39,15 +40,21 @@ _MAX_BODY = 64 * 1024 * 1024  # a payload of external storage in base64
 _ASKED_FOR = ["authorization", "content-type", "x-namespace"]
 
 
-def build_codec_server(settings: Settings, databases: Databases, client: httpx2.AsyncClient) -> Starlette:
+def build_codec_server(
+    settings: Settings, databases: Databases, storage: ExternalStorage, client: httpx2.AsyncClient
+) -> Starlette:
     """Return the application; `client` is for the UI's server.
 
     Raises:
         InvalidInput: encryption is on, and there is no key.
     """
     shown = settings.codec_server.ui
-    decoder = Decoder(payload_codec(settings))
-    routes = [Route("/healthz", _healthy), Route(f"{PREFIX}/decode", decoder.decode, methods=["POST"])]
+    decoder = Decoder(payload_codec(settings), storage)
+    routes = [
+        Route("/healthz", _healthy),
+        Route(f"{PREFIX}/decode", decoder.decode, methods=["POST"]),
+        Route(f"{PREFIX}/download", decoder.decode, methods=["POST"]),  # of a large payload, on demand
+    ]
     if shown is not None:
         routes.append(Route("/{path:path}", TemporalUi(shown, client).answer, methods=METHODS))
     app = Starlette(
@@ -79,9 +86,10 @@ async def serve(settings: Settings) -> None:
     refuse_other_hosts(settings.codec_server.host, "codec_server")
     async with (
         Databases(settings, application="standfast-codec-server") as databases,
+        external_storage(settings, databases) as storage,
         httpx2.AsyncClient(timeout=None, trust_env=False) as client,  # the browser decides how long it waits
     ):
-        app = build_codec_server(settings, databases, client)
+        app = build_codec_server(settings, databases, storage, client)
         await run_app(app, settings.codec_server.host, settings.codec_server.port, section="codec_server")
 
 
@@ -133,10 +141,14 @@ class Admission:
 
 
 class Decoder:
-    """Answers POST /codec/decode, in Temporal's protocol of remote codecs: `Payloads` as JSON, in and out."""
+    """Answers POST /codec/decode, in Temporal's protocol of remote codecs: `Payloads` as JSON, in and out.
 
-    def __init__(self, codec: PayloadCodec | None) -> None:
+    Large payloads come out of the storage, unless the UI asks to leave them there for the moment.
+    """
+
+    def __init__(self, codec: PayloadCodec | None, storage: ExternalStorage) -> None:
         self._codec = codec
+        self._storage = storage
 
     async def decode(self, request: Request) -> Response:
         """Return the payloads decrypted.
@@ -145,16 +157,19 @@ class Decoder:
             InvalidInput: the body is not what Temporal sends.
             NotPermitted: a payload is of another namespace than the asker says, or its key is missing.
             PayloadRefused: a payload was changed.
+            PayloadLost: a large payload is not in the storage any more, or was changed there.
         """
         try:
-            asked = Parse(await request.body(), Payloads(), ignore_unknown_fields=True).payloads
+            claims = Parse(await request.body(), Payloads(), ignore_unknown_fields=True).payloads
         except (ParseError, UnicodeDecodeError) as error:
             raise InvalidInput(f"the body is no JSON of temporal.api.common.v1.Payloads: {error}") from None
+        preserved = request.query_params.get("preserveStorageRefs") == "true"
+        asked = list(claims) if preserved else await retrieved(self._storage, claims)
         namespace = request.headers.get("x-namespace", "")
         for whose in map(binding, filter(is_encrypted, asked)):
             if whose.namespace not in {namespace, ""}:
                 raise NotPermitted(f"a payload is of namespace {whose.namespace!r}; X-Namespace says {namespace!r}")
-        decoded = list(asked) if self._codec is None else await self._codec.decode(asked)
+        decoded = asked if self._codec is None else await self._codec.decode(asked)
         return Response(MessageToJson(Payloads(payloads=decoded)), media_type="application/json")
 
 

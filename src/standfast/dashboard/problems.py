@@ -13,6 +13,7 @@ from standfast.errors import (
     DecisionRefused,
     InvalidInput,
     NotPermitted,
+    PayloadLost,
     PayloadRefused,
     ServiceUnavailable,
     StandfastError,
@@ -27,6 +28,7 @@ _STATUS: Mapping[type[StandfastError], int] = {
     InvalidInput: 400,
     DecisionRefused: 409,
     NotPermitted: 403,
+    PayloadLost: 410,
     PayloadRefused: 422,
     ServiceUnavailable: 503,
 }

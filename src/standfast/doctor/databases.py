@@ -12,7 +12,7 @@ from standfast.doctor.server import inspect_server
 from standfast.errors import StandfastError
 from standfast.safety.access import constrained
 from standfast.safety.constraints import Constraints, default_constraints
-from standfast.settings import Control, Target
+from standfast.settings import Control, Settings, Target
 from standfast.store.connections import Connection, Role, open_connection
 from standfast.store.migrate import Kind, migrations, schema_version
 from standfast.store.roles import OBSERVER, RUNS_PLANS, Privilege, Right, pinned, rights, role_name
@@ -38,7 +38,7 @@ _LEDGER = (
 _CONTROL = (
     *_ours("migration", _READ),
     *_ours("model_call", _READ),
-    *(right for table in ("constraints", "audit") for right in _ours(table, _APPEND)),
+    *(right for table in ("constraints", "audit", "namespace", "payload") for right in _ours(table, _APPEND)),
     *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
     *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
 )
@@ -47,6 +47,9 @@ _JOURNAL = (
     *_ours("model_call", _APPEND),
     Right(schema="standfast", name="model_call", privilege=Privilege.UPDATE, columns=("reused",)),
 )
+
+
+_STORAGE = (*_ours("migration", _READ), *_ours("payload", _APPEND))
 
 
 async def inspect_target(name: str, target: Target, constraints: Constraints | None = None) -> list[Check]:
@@ -73,6 +76,16 @@ async def inspect_control(control: Control) -> list[Check]:
     return checks or [Check(name="control.url", ok=False, message="is not set; set the URL of the control database")]
 
 
+async def inspect_storage(settings: Settings) -> list[Check]:
+    """Check that this process can reach what is too large for Temporal."""
+    if settings.storage.url is not None:
+        return await _inspect("storage.url", settings.storage.url, _storage_role, writes=True)
+    if settings.control.url is None:
+        advice = "large payloads can't be read; set it to the control database's URL as standfast_storage"
+        return [Check(name="storage.url", ok=False, message=f"is not set: {advice}")]
+    return []
+
+
 async def _inspect(setting: str, secret: SecretStr, inspection: _Inspection, *, writes: bool) -> list[Check]:
     url = secret.get_secret_value()
     try:
@@ -93,6 +106,16 @@ async def _control_role(rights: Sequence[Right], setting: str, connection: Conne
         _rights(setting, excess, missing, advice="revoke it"),
         await _schema(setting, connection, Kind.CONTROL),
     ]
+
+
+async def _storage_role(setting: str, connection: Connection) -> list[Check]:
+    checks = await _control_role(_STORAGE, setting, connection)
+    if all(check.ok for check in checks):
+        row = await (await connection.execute(_SQL["kept"])).fetchone() or {}
+        since = f", the oldest of {row['oldest']:%Y-%m-%d}; see `standfast purge`" if row["payloads"] else ""
+        message = f"keeps {row['payloads']} large payloads, {row['bytes'] / 2**20:.1f} MiB{since}"
+        checks.append(Check(name=f"{setting} content", ok=True, message=message))
+    return checks
 
 
 @dataclass(frozen=True)

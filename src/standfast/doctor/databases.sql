@@ -103,3 +103,8 @@ CROSS JOIN LATERAL (
 WHERE w.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES') AND NOT w.held AND NOT w.expected
     AND (w.usable AND has_column_privilege(w.role, w.oid, a.attnum, w.privilege)) <> e.expected
 ORDER BY "table", privilege
+
+-- kept --
+-- How many large payloads are kept, how large they are, and since when.
+SELECT count(*) AS payloads, coalesce(sum(octet_length(content)), 0)::bigint AS bytes, min(stored_at) AS oldest
+FROM standfast.payload

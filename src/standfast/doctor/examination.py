@@ -6,7 +6,7 @@ from contextlib import suppress
 import psycopg
 
 from standfast.doctor.check import Check
-from standfast.doctor.databases import inspect_control, inspect_target
+from standfast.doctor.databases import inspect_control, inspect_storage, inspect_target
 from standfast.doctor.encryption import inspect_encryption
 from standfast.doctor.temporal import inspect_temporal
 from standfast.errors import StandfastError
@@ -17,7 +17,12 @@ from standfast.store.connections import open_connection
 
 async def examine(settings: Settings) -> list[Check]:
     """Look at Temporal, at the control database and at every target. A service that is away is a check that fails."""
-    looks = [inspect_encryption(settings.encryption), inspect_temporal(settings), inspect_control(settings.control)]
+    looks = [
+        inspect_encryption(settings.encryption),
+        inspect_temporal(settings),
+        inspect_control(settings.control),
+        inspect_storage(settings),
+    ]
     looks += [_inspect_target(settings, name) for name in settings.targets]
     return [check for found in await asyncio.gather(*looks) for check in found]
 

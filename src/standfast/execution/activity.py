@@ -78,6 +78,10 @@ class Executor:
             raise InvalidInput(f"{request.undo_of} has executed nothing on {request.target} that could be taken back")
         if recalled.operations is None:
             raise InvalidInput(f"{request.undo_of} can't be taken back: {'; '.join(recalled.remarks)}")
+        try:
+            recalled.plan(request.undo_of)
+        except ValueError as error:
+            raise InvalidInput(f"{request.undo_of} can't be taken back: {error}") from error
         return recalled
 
     async def _overtake(self, request: ExecuteRequest, attempt: int) -> None:

@@ -29,6 +29,12 @@ def operator(settings: Settings) -> Document:
     }
 
 
+def owner(settings: Settings) -> Document:
+    """For `standfast purge` and `standfast migrate`: as the owner of the databases."""
+    owned = {name: {"owner": target.owner, "schemas": target.schemas} for name, target in settings.targets.items()}
+    return {**_everybody(settings), "targets": owned, "control": {"owner": settings.control.owner}}
+
+
 def pool(settings: Settings, pool: Pool) -> Document:
     """For a worker process; the credentials are those that `standfast.steps.Pool` names."""
     match pool:
@@ -93,6 +99,7 @@ def to_toml(document: Document) -> str:
 def _everybody(settings: Settings) -> Document:
     return {
         "default_target": settings.default_target,
+        "storage": settings.storage.model_copy(update={"url": settings.storage.url or settings.control.url}),
         "temporal": settings.temporal,
         "encryption": settings.encryption,
     }

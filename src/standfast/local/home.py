@@ -31,6 +31,7 @@ class Secrets(BaseModel):
 
     control: str = Field(repr=False)
     journal: str = Field(repr=False, default_factory=_password)  # homes of version 0.1 have none
+    storage: str = Field(repr=False, default_factory=_password)
     """Passwords of the control database's roles."""
     codec_token: str = Field(repr=False, default_factory=_password)  # nor this one
     """What lets `temporal` on the command line ask the codec server."""

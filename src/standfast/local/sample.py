@@ -29,7 +29,7 @@ def target(postgres: Postgres, kept: Secrets) -> Target:
         role.value: SecretStr(postgres.url(TARGET, user=role_name(TARGET, role), password=password))
         for role, password in _passwords(kept).items()
     }
-    return Target(schemas=(_SCHEMA,), **urls)
+    return Target(schemas=(_SCHEMA,), owner=SecretStr(postgres.url(TARGET)), **urls)
 
 
 async def prepare(postgres: Postgres, kept: Secrets, settings: Settings) -> None:

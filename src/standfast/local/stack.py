@@ -25,7 +25,7 @@ from standfast.settings import Control, Encryption, Settings, Temporal
 from standfast.steps import Pool
 from standfast.store.connections import Role
 from standfast.store.migrate import migrate_control
-from standfast.store.roles import CONTROL_ROLE, JOURNAL_ROLE
+from standfast.store.roles import CONTROL_ROLE, JOURNAL_ROLE, STORAGE_ROLE
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -112,6 +112,7 @@ class Stack:
         await self._prepare_databases(postgres, kept)
         self._home.write("local.toml", configuration.to_toml(configuration.operator(self.settings)))
         self._home.write("temporal.toml", configuration.to_toml(configuration.temporal_program(self.settings)))
+        self._written("owner", configuration.owner(self.settings))
         await self._supervisor.start(*await self._processes())
 
     def _completed(
@@ -119,7 +120,7 @@ class Stack:
     ) -> Settings:
         """Fill in what people left open."""
         chosen = self._chosen
-        control, journal = (
+        control, journal, storage = (
             SecretStr(postgres.url(_CONTROL_DATABASE, user=role, password=password))
             for role, password in _control_passwords(kept).items()
         )
@@ -127,7 +128,10 @@ class Stack:
         codec_server = _defaults(chosen.codec_server, port=ports["codec-server"], token=SecretStr(kept.codec_token))
         filled: Document = {
             "home": self._home.folder,
-            "control": chosen.control if chosen.control.url else Control(url=control, journal=journal),
+            "control": chosen.control
+            if chosen.control.url
+            else Control(url=control, journal=journal, owner=SecretStr(postgres.url(_CONTROL_DATABASE))),
+            "storage": chosen.storage if chosen.control.url else _defaults(chosen.storage, url=storage),
             "temporal": Temporal(
                 address=temporal.address,
                 namespace=NAMESPACE,
@@ -205,7 +209,9 @@ class Stack:
         inherited = {
             variable: value
             for variable, value in self._environment.items()
-            if (whole_environment and not variable.startswith("STANDFAST_")) or variable in _INHERITED
+            if (whole_environment and not variable.startswith("STANDFAST_"))
+            or variable in _INHERITED
+            or (self.settings.storage.s3 is not None and variable.startswith("AWS_"))
         }
         return Service(
             name=name,
@@ -227,7 +233,7 @@ class Stack:
 
 
 def _control_passwords(kept: Secrets) -> dict[str, str]:
-    return {CONTROL_ROLE: kept.control, JOURNAL_ROLE: kept.journal}
+    return {CONTROL_ROLE: kept.control, JOURNAL_ROLE: kept.journal, STORAGE_ROLE: kept.storage}
 
 
 def _defaults(section: Section, **values: Any) -> Section:

@@ -27,6 +27,9 @@ _OPTIONS = (
     # A process that is frozen or cut off holds polls; they are given no work once its connection is found dead.
     '--dynamic-config-value=frontend.keepAliveTime="1s"',
     '--dynamic-config-value=frontend.keepAliveTimeout="700ms"',
+    # A workflow that can't be loaded, since the storage of large payloads is away, is tried again soon, and not up to
+    # ten minutes later.
+    '--dynamic-config-value=history.workflowTaskRetryMaxInterval="3s"',
     # Who polls is known at once instead of after five seconds: that is how long a start seems to take.
     '--dynamic-config-value=matching.TaskQueueInfoByBuildIdTTL="50ms"',
     *(f"--search-attribute={name}=Keyword" for name in _ATTRIBUTES),

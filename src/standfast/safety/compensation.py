@@ -13,6 +13,8 @@ References = Collection[tuple[str, str]]
 """Which tables refer to which, as (parent, child)."""
 Cells = dict[str, Any]
 """A row by column."""
+MAX_UNDO_BYTES = MAX_PLAN_BYTES - 16 * 1024
+"""Of all operations as JSON: the plan that takes another one back has a summary, too."""
 
 
 class Irreversible(Exception):  # noqa: N818 - a reason, no error
@@ -44,8 +46,8 @@ def compensation(
     for step in order:
         tables = reversed(parents_first) if step is UndoStep.DELETE else parents_first
         made += [operation for change in tables for operation in _MAKERS[step](change, hidden)]
-    if sum(len(operation.model_dump_json()) for operation in made) > MAX_PLAN_BYTES:
-        raise Irreversible(f"the rows are more than fit into a plan ({MAX_PLAN_BYTES // 1024} KiB)")
+    if sum(len(operation.model_dump_json().encode()) for operation in made) > MAX_UNDO_BYTES:
+        raise Irreversible(f"the rows are more than fit into a plan ({MAX_UNDO_BYTES // 1024} KiB)")
     return tuple(made)
 
 

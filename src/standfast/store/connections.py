@@ -62,6 +62,9 @@ _PASSING = (
     psycopg.errors.ReadOnlySqlTransaction,
 )
 _JOURNAL = "journal"
+_PAYLOADS = "payloads"
+# A workflow task that waits any longer for a payload runs out of time; failed, it can say why.
+_PAYLOAD_SECONDS = 1.5
 _SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
 
 
@@ -280,6 +283,16 @@ class Databases:
         async with self._pooled(secret.get_secret_value(), _JOURNAL, ("standfast",)) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def payloads(self) -> AsyncIterator[Connection]:
+        """A connection to the control database that may add and read payloads; same rules as `journal`."""
+        secret = self._settings.storage.url or self._settings.control.url
+        if secret is None:
+            raise NotPermitted("this process has no URL of the storage for large payloads; set storage.url")
+        url = secret.get_secret_value()
+        async with self._pooled(url, _PAYLOADS, ("standfast",), seconds=_PAYLOAD_SECONDS) as connection:
+            yield connection
+
     def _url(self, name: str, role: Role) -> str:
         target = self._settings.target(name)
         secret = getattr(target, role.value) or (target.writer if role is Role.REHEARSER else None)
@@ -289,15 +302,17 @@ class Databases:
         return url
 
     @asynccontextmanager
-    async def _pooled(self, url: str, use: str, schemas: tuple[str, ...]) -> AsyncIterator[Connection]:
+    async def _pooled(
+        self, url: str, use: str, schemas: tuple[str, ...], *, seconds: float = _CONNECT_SECONDS
+    ) -> AsyncIterator[Connection]:
         pool = await self._pool(url, use, schemas)
         try:
-            async with pool.connection(timeout=_CONNECT_SECONDS) as connection:
+            async with pool.connection(timeout=seconds) as connection:
                 yield connection
         except PoolTimeout as error:
             # The pool only knows that it took too long: a connection of its own tells why.
             async with await open_connection(url, schemas=schemas, application=f"{self._application} {use}"):
-                message = f"PostgreSQL at {address(url)}: all connections were in use for {_CONNECT_SECONDS} s"
+                message = f"PostgreSQL at {address(url)}: all connections were in use for {seconds:g} s"
             raise ServiceUnavailable(message) from error
         except _PASSING as error:
             raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {_first_line(error)}") from error
@@ -329,7 +344,7 @@ class Databases:
         arguments = {
             "row_factory": dict_row,
             "application_name": f"{self._application} {use}",
-            "autocommit": use == _JOURNAL,
+            "autocommit": use in (_JOURNAL, _PAYLOADS),
             **_CLIENT,
         }
         pool: Pool = AsyncConnectionPool(

@@ -18,7 +18,8 @@ from standfast.store.sql import statements
 
 CONTROL_ROLE = "standfast_control"
 JOURNAL_ROLE = "standfast_journal"
-CONTROL_ROLES = (CONTROL_ROLE, JOURNAL_ROLE)
+STORAGE_ROLE = "standfast_storage"
+CONTROL_ROLES = (CONTROL_ROLE, JOURNAL_ROLE, STORAGE_ROLE)
 OBSERVER = "observer"
 RUNS_PLANS = (Role.REHEARSER, Role.WRITER)
 _MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
@@ -173,6 +174,7 @@ async def grant_control(connection: Connection) -> None:
     await _start_from_nothing(connection, list(CONTROL_ROLES))
     await _run(connection, "grant_control", roles=sql.Identifier(CONTROL_ROLE))
     await _run(connection, "grant_journal", roles=sql.Identifier(JOURNAL_ROLE))
+    await _run(connection, "grant_storage", roles=_names([STORAGE_ROLE, CONTROL_ROLE]))
 
 
 async def _start_from_nothing(connection: Connection, roles: list[str]) -> None:

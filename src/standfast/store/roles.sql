@@ -136,7 +136,7 @@ GRANT SELECT, INSERT, UPDATE ON standfast.fence TO {roles}
 -- Append and read constraints and audit; sessions and login links are also revoked and used up.
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration, standfast.model_call TO {roles};
-GRANT SELECT, INSERT ON standfast.constraints, standfast.audit TO {roles};
+GRANT SELECT, INSERT ON standfast.constraints, standfast.audit, standfast.namespace TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles};
 GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles}
 
@@ -145,3 +145,9 @@ GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles}
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration TO {roles};
 GRANT SELECT, INSERT, UPDATE (reused) ON standfast.model_call TO {roles}
+
+-- grant_storage --
+-- Append and read: nobody who stores payloads can change or remove one.
+GRANT USAGE ON SCHEMA standfast TO {roles};
+GRANT SELECT ON standfast.migration TO {roles};
+GRANT SELECT, INSERT ON standfast.payload TO {roles}

@@ -13,17 +13,25 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
 from standfast import cluster
-from standfast.planner.registrations import planner_registrations
+from standfast.planner.registrations import Registrations, planner_registrations
 from standfast.settings import Settings, load_settings
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.workflow import TicketWorkflow
 
 
 async def replay(settings: Settings, workflow_ids: Sequence[str]) -> dict[str, str]:
     """Return why each workflow doesn't replay; empty if it does."""
-    databases = Databases(settings, application="standfast chaos")  # nothing is read in a replay
-    served = planner_registrations(settings, databases)
-    client = await cluster.connect(settings)
+    async with (
+        Databases(settings, application="standfast chaos") as databases,
+        external_storage(settings, databases, for_replay=True) as storage,
+    ):
+        served = planner_registrations(settings, databases)
+        client = await cluster.connect(settings, storage)
+        return await _replayed(client, served, workflow_ids)
+
+
+async def _replayed(client: Client, served: Registrations, workflow_ids: Sequence[str]) -> dict[str, str]:
     tickets = [one for one in workflow_ids if "/plan/" not in one]
     planners = [one for one in workflow_ids if "/plan/" in one]
     namespace, converter = client.namespace, client.data_converter

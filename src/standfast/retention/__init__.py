@@ -1,0 +1,1 @@
+"""How long things are kept: what is removed of tickets that have ended, and what stays."""

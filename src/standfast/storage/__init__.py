@@ -1,0 +1,1 @@
+"""Large payloads: kept beside Temporal, whose histories hold claims in their place."""
