@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +25,7 @@ from standfast.safety.versions import append
 from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases, Role
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, STORAGE_ROLE, role_name
@@ -42,6 +43,8 @@ class Services:
     folder: Path
     supervisor: Supervisor
     postgres: Postgres
+    resources: AsyncExitStack
+    """Of this process, closed before the services are stopped."""
 
     @classmethod
     @asynccontextmanager
@@ -53,7 +56,8 @@ class Services:
             await postgres.prepare()
             async with Supervisor(folder / "logs", _ignore) as supervisor:
                 await supervisor.start(postgres.service())
-                yield cls(folder, supervisor, postgres)
+                async with AsyncExitStack() as resources:
+                    yield cls(folder, supervisor, postgres, resources)
 
     async def temporal(self, name: str, change: Callable[[Service], Service] = lambda service: service) -> str:
         """Start a Temporal server, as `change` makes it, and return its address."""
@@ -121,7 +125,9 @@ class Installation:
             encryption={"file": _key_file(services.folder)} if encrypted else {"enabled": False},
         )
         await _store_constraints(settings)
-        temporal = await cluster.connect(settings, plugins=plugins)
+        databases = await services.resources.enter_async_context(Databases(settings, application="standfast bench"))
+        storage = await services.resources.enter_async_context(external_storage(settings, databases))
+        temporal = await cluster.connect(settings, storage, plugins=plugins)
         return cls(services, name, settings, temporal, Standfast(temporal, settings), owner)
 
     def worker(

@@ -75,6 +75,9 @@ def test_a_wrong_ticket_is_refused_with_its_place(installation: Installation, ca
         (("constraints", "import", "missing.yaml"), 2, "missing.yaml: can't be read"),
         (("constraints", "export", "--target", "moon"), 2, "unknown target 'moon'"),
         (("migrate",), 2, "no owner's URL is set; set control.owner and targets.NAME.owner"),
+        (("purge", "--before", "yesterday"), 2, "expected a date such as 2026-10-01 or 2026-10-01T12:00"),
+        (("purge", "--before", "9999-01-01"), 2, "is not over; only what ended in the past can be purged"),
+        (("purge", "--before", "2020-01-01"), 4, "only a database's owner may remove what is kept there"),
         (("worker", "--pool", "gpu"), 2, "'gpu' is not one of 'core', 'llm', 'database'"),
         (("nonsense",), 2, "No such command 'nonsense'. (see `standfast --help`)"),
         (("--config", "missing.toml", "list"), 2, "missing.toml: can't be read"),
@@ -377,6 +380,16 @@ def ended(installation: Installation, state: str) -> Any:
     """Return the figures once they have a ticket that ended so: they lag a little behind."""
     figures = installation.run("--json", "stats").json
     return figures if figures["tickets"].get(state) else None
+
+
+def test_the_owner_purges_and_is_told_what_was_removed(installation: Installation) -> None:
+    owner = ("--config", str(installation.home / "config/owner.toml"), "purge", "--before", "2020-01-01")
+    until(lambda: installation.run(*owner, "--dry-run").exit_code == 0)  # a worker has noted the namespace by then
+    answer = installation.run("--json", *owner, "--histories")
+    assert answer.exit_code == 0, answer
+    assert answer.json["before"] == "2020-01-01T00:00:00Z"
+    assert (answer.json["dry_run"], answer.json["tickets"], answer.json["left"]) == (False, 0, [])
+    assert "0 tickets ended before 2020-01-01 00:00:00Z" in installation.run(*owner).stdout
 
 
 def test_figures_are_read_by_people_and_by_machines(installation: Installation) -> None:
