@@ -1,32 +1,91 @@
 """The audit chain: an append-only record in the control database, each row hashed together with the one before."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
-from psycopg.types.json import Jsonb
+from temporalio import activity
 
-from standfast.domain import digest
+from standfast.domain import Record, canonical_json, digest
+from standfast.errors import InvalidInput
 from standfast.store.connections import Connection
+from standfast.store.sql import statements
 
 GENESIS = "0" * 64
+SYSTEM = "standfast"
+"""The actor of what no person does."""
+_SQL = statements(__package__, "audit.sql")
+_AT_ONCE = 1000  # rows that are fetched together
 
 
-def row_hash(
-    *, key: str, at: datetime, kind: str, workflow_id: str, actor: str, content: Mapping[str, Any], previous: str
-) -> str:
-    """Return the hash of one row: SHA-256 over its canonical JSON, the previous row's hash included."""
-    return digest(
-        {
-            "key": key,
-            "at": at.isoformat(),
-            "kind": kind,
-            "workflow_id": workflow_id,
-            "actor": actor,
-            "content": dict(content),
-            "previous": previous,
-        }
-    )
+class Kind(StrEnum):
+    """What a row is about. What is in its content stands beside it; a person's words are in decisions alone."""
+
+    SUBMISSION = "submission"
+    """`ticket_digest`, `undo_of`; the actor is the requester, as the ticket names him."""
+    VERDICT = "verdict"
+    """`verdict`, `plan_digest`, `fingerprint`, `rules` (what each found), `approvals_required`."""
+    VIEW = "view"
+    """`plan_digest`, `fingerprint` that a signed-in person was shown while the plan waited; `by` page or API."""
+    REMINDER = "reminder"
+    """`plan_digest` that waits in vain, `after` how long, and who may approve from then on."""
+    DECISION = "decision"
+    """The decision's record, see standfast.decision, and the `fingerprint` that it names."""
+    REFUSED = "decision.refused"
+    """The same of a decision that changed nothing."""
+    END = "end"
+    """`state` in which a ticket ended that has executed nothing."""
+    EXECUTION = "execution"
+    """`state`, `plan_digest`, `fingerprint`, `executed_at`, `approved_by`, and `counts` of what was changed."""
+    UNDO = "undo"
+    """The same of a ticket that took another one back, and `undo_of`."""
+    CONSTRAINTS = "constraints"
+    """`version`, `note`, `document_digest`; the actor has changed the constraints of `constraints/TARGET`."""
+    KEYS = "keys"
+    """Keys that were made, rotated or removed, by their ids."""
+
+
+class Row(Record):
+    """One row of the chain."""
+
+    sequence: int
+    key: str
+    """What is recorded once; see `append_step` for what an activity records."""
+    at: datetime
+    kind: str
+    workflow_id: str
+    actor: str
+    content: Any
+    previous_hash: str
+    hash: str
+
+    def exported(self) -> dict[str, Any]:
+        """Return the row as JSON: what was hashed, under the names under which it was, with `sequence` and `hash`."""
+        hashed = _hashed(self.model_dump(exclude={"sequence", "hash", "previous_hash"}), self.previous_hash)
+        return {"sequence": self.sequence, **hashed, "hash": self.hash}
+
+
+class Head(Record):
+    """The newest row: whoever keeps its hash elsewhere can tell later whether the chain still contains it."""
+
+    sequence: int
+    at: datetime
+    hash: str
+
+
+def row_hash(*, key: str, at: datetime, kind: str, workflow_id: str, actor: str, content: Any, previous: str) -> str:
+    """Return the hash of one row: SHA-256 over its canonical JSON, the previous row's hash included.
+
+    Raises:
+        InvalidInput: the content has no canonical JSON.
+    """
+    fields = {"key": key, "at": at, "kind": kind, "workflow_id": workflow_id, "actor": actor, "content": content}
+    return digest(_hashed(fields, previous))
+
+
+def _hashed(fields: Mapping[str, Any], previous: str) -> dict[str, Any]:
+    return {**fields, "at": fields["at"].astimezone(UTC).isoformat(), "previous": previous}
 
 
 async def append(
@@ -34,46 +93,86 @@ async def append(
     *,
     key: str,
     at: datetime,
-    kind: str,
+    kind: Kind,
     workflow_id: str,
     actor: str,
     content: Mapping[str, Any],
-) -> None:
-    """Append one row; the same `key` again changes nothing, so that a retried activity records once."""
-    async with connection.transaction():
-        # One writer at a time: each row needs the hash of the one before. One that freezes must not keep the others.
-        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '2s'")
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
-        known = await connection.execute("SELECT 1 FROM standfast.audit WHERE key = %s", (key,))
-        if await known.fetchone() is not None:
-            return
-        last = await connection.execute("SELECT hash FROM standfast.audit ORDER BY sequence DESC LIMIT 1")
-        row = await last.fetchone()
-        previous = row["hash"] if row else GENESIS
-        new = row_hash(
-            key=key, at=at, kind=kind, workflow_id=workflow_id, actor=actor, content=content, previous=previous
-        )
-        await connection.execute(
-            "INSERT INTO standfast.audit (key, at, kind, workflow_id, actor, content, previous_hash, hash)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-            (key, at, kind, workflow_id, actor, Jsonb(dict(content)), previous, new),
-        )
+) -> str:
+    """Append one row and return its hash; the same `key` again changes nothing and returns the row's that has it.
+
+    On a connection without an open transaction it is one round trip, and no client that freezes holds others up.
+
+    Raises:
+        InvalidInput: the content has no canonical JSON.
+    """
+    row = {
+        "key": key,
+        "at": at.astimezone(UTC).isoformat(),
+        "kind": kind,
+        "workflow_id": workflow_id,
+        "actor": actor,
+        "content": canonical_json(dict(content)).decode(),
+    }
+    appended = await (await connection.execute(_SQL["append"], row)).fetchone()
+    assert appended is not None
+    hashed: str = appended["hash"]
+    return hashed
 
 
-async def verify(connection: Connection) -> list[str]:
-    """Recompute the whole chain, and return what is wrong with it: nothing if it is as it was written."""
-    cursor = await connection.execute("SELECT * FROM standfast.audit ORDER BY sequence")
-    return list(breaks(await cursor.fetchall()))
+async def append_step(
+    connection: Connection,
+    kind: Kind,
+    *,
+    actor: str = SYSTEM,
+    content: Mapping[str, Any],
+    each_attempt: bool = False,
+) -> str:
+    """Append what the running activity has to record; see `append`.
+
+    The key is RUN ID/ACTIVITY ID, so that all attempts record once. Where attempts may come to different results, each
+    has a row, with /ATTEMPT in its key: the last one is what the workflow was told.
+    """
+    info = activity.info()
+    return await append(
+        connection,
+        key=f"{info.workflow_run_id}/{info.activity_id}" + (f"/{info.attempt}" if each_attempt else ""),
+        at=info.scheduled_time,
+        kind=kind,
+        workflow_id=info.workflow_id or "",
+        actor=actor,
+        content=content,
+    )
 
 
-def breaks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a sentence for each row whose content is not what was hashed, or that does not follow on the one before."""
-    previous = GENESIS
-    for row in rows:
-        named = f"row {row['sequence']} ({row['kind']} of {row['workflow_id']})"
-        if row["previous_hash"] != previous:
-            yield f"{named} does not follow on the row before it; one was removed, added or moved"
-        fields = {name: row[name] for name in ("key", "at", "kind", "workflow_id", "actor", "content")}
-        if row["hash"] != row_hash(**fields, previous=row["previous_hash"]):
-            yield f"{named} was changed after it was written"
-        previous = row["hash"]
+async def head(connection: Connection) -> Head | None:
+    """Return the chain's newest row, None if the chain is empty."""
+    row = await (await connection.execute(_SQL["head"])).fetchone()
+    return None if row is None else Head.model_validate(row)
+
+
+async def newest(connection: Connection, limit: int, workflow_id: str | None = None) -> list[Row]:
+    """Return the newest rows, of all or of one ticket, oldest first."""
+    cursor = await connection.execute(_SQL["newest"], {"limit": limit, "workflow_id": workflow_id})
+    return [Row.model_validate(row) for row in reversed(await cursor.fetchall())]
+
+
+async def rows(connection: Connection, since: datetime | None = None) -> AsyncIterator[Row]:
+    """Yield the chain from its first row on, or from the first one that is not older than `since`."""
+    async with connection.cursor("audit_rows", withhold=True) as cursor:
+        cursor.itersize = _AT_ONCE
+        await cursor.execute(_SQL["rows"], {"since": since})
+        async for row in cursor:
+            yield Row.model_validate(row)
+
+
+def wrong_with(row: Row, previous: str) -> Iterator[str]:
+    """Yield what is wrong with a row that should follow on the one with the hash `previous`."""
+    if row.previous_hash != previous:
+        yield "does not follow on the row before it; one was removed, added or moved"
+    fields = row.model_dump(exclude={"sequence", "hash", "previous_hash"})
+    try:
+        hashed = row_hash(**fields, previous=row.previous_hash)
+    except InvalidInput:  # what has no canonical form was never hashed
+        hashed = ""
+    if row.hash != hashed:
+        yield "was changed after it was written"

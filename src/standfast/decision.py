@@ -125,3 +125,5 @@ class DecisionRecord(Record):
     """None if the decision counted."""
     message: str = ""
     """Why it was refused, for people."""
+    receipt: str = ""
+    """Hash of its row in the audit chain: `standfast audit verify --head` tells whether the chain still contains it."""

@@ -27,7 +27,7 @@ TIMED_OUT = "timed-out"
 WORKFLOW_TASK_FAILED = "workflow-task-failed"
 
 _STEPS = {"gather": "context", "validate": "validation", "execute": "execution", "settle": "execution"}
-_STEPS |= {"review": "decision", "remind": "decision"}
+_STEPS |= {"review": "decision", "remind": "decision", "conclude": "end"}
 _GAVE_UP = (RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, RetryState.RETRY_STATE_TIMEOUT)
 
 
@@ -36,7 +36,7 @@ class Recovery(Record):
 
     workflow_id: str
     step: str
-    """One of context, planning, model, tool, validation, decision, execution, workflow."""
+    """One of context, planning, model, tool, validation, decision, execution, end, workflow."""
     failed: str
     """For counting: worker-lost, timed-out, workflow-task-failed, or the type of the error."""
     failure: str

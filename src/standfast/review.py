@@ -57,18 +57,14 @@ class Reviewer:
             refused=refused,
             message=_message(request, refused),
         )
-        info = activity.info()
-        async with self._databases.control() as connection:
-            await audit.append(
+        async with self._databases.control(autocommit=True) as connection:
+            receipt = await audit.append_step(
                 connection,
-                key=f"{info.workflow_run_id}/{info.activity_id}",
-                at=record.at,
-                kind="decision.refused" if refused else "decision",
-                workflow_id=request.workflow_id,
+                audit.Kind.REFUSED if refused else audit.Kind.DECISION,
                 actor=record.by,
-                content=record.model_dump(mode="json") | {"fingerprint": decision.fingerprint},
+                content=record.model_dump(mode="json", exclude={"receipt"}) | {"fingerprint": decision.fingerprint},
             )
-        return record
+        return record.model_copy(update={"receipt": receipt})
 
     @activity.defn(name="remind")
     async def remind(self, request: RemindRequest) -> None:
@@ -77,19 +73,11 @@ class Reviewer:
         Raises:
             ServiceUnavailable: the control database can't be reached.
         """
-        info = activity.info()
         waited = request.reminder.after
         logger.warning("%s has been waiting for a person for %s", request.workflow_id, waited)
-        async with self._databases.control() as connection:
-            await audit.append(
-                connection,
-                key=f"{info.workflow_run_id}/{info.activity_id}",
-                at=request.waiting_since + waited,
-                kind="reminder",
-                workflow_id=request.workflow_id,
-                actor="",
-                content={"plan_digest": request.plan_digest} | request.reminder.model_dump(mode="json"),
-            )
+        content = {"plan_digest": request.plan_digest} | request.reminder.model_dump(mode="json")
+        async with self._databases.control(autocommit=True) as connection:
+            await audit.append_step(connection, audit.Kind.REMINDER, content=content)
 
     def _identity(self, request: ReviewRequest) -> Refusal | None:
         """Who speaks comes before what is said: nobody learns a ticket's state by guessing."""

@@ -134,6 +134,14 @@ class RemindRequest(Record):
     reminder: Reminder
 
 
+class ConcludeRequest(Record):
+    """How a ticket ended, for the audit chain: no reason, since that has words of people and of servers in it."""
+
+    state: State
+    execution: Execution | None
+    undo_of: str | None
+
+
 APPROVAL_DEADLINE = "approval deadline"
 """Summary of the timer after which a ticket expires."""
 PLANNER = "Planner"
@@ -295,4 +303,11 @@ SETTLE: Step[ExecuteRequest, Settled] = Step(
     result=Settled,
     start_to_close=timedelta(seconds=30),
     give_up_after=timedelta(days=7),  # it may have been committed, and only the ledger knows: people get a week
+)
+CONCLUDE: Step[ConcludeRequest, str] = Step(
+    name="conclude",
+    pool=Pool.CORE,
+    result=str,
+    start_to_close=timedelta(seconds=10),  # one audit row
+    give_up_after=timedelta(days=7),  # people see the end meanwhile, and get a week to bring the control database back
 )

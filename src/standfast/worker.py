@@ -48,7 +48,8 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
     """Return what `pool` serves. Imports are late: a pool loads its own libraries only."""
     match pool:
         case Pool.CORE:
-            from standfast.retrieval.activity import Retrieval  # noqa: PLC0415 - see the docstring
+            from standfast.conclusion import Recorder  # noqa: PLC0415 - see the docstring
+            from standfast.retrieval.activity import Retrieval  # noqa: PLC0415
             from standfast.review import Reviewer  # noqa: PLC0415
             from standfast.safety.activity import Validation  # noqa: PLC0415
             from standfast.workflow import TicketWorkflow  # noqa: PLC0415
@@ -61,6 +62,7 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
                     Validation(databases, settings).validate,
                     reviewer.review,
                     reviewer.remind,
+                    Recorder(databases).conclude,
                 ],
             )
         case Pool.LLM:

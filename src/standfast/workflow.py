@@ -378,8 +378,18 @@ class TicketWorkflow:
         outcome = Outcome(state=state, reason=reason, execution=execution)
         self._show(outcome=outcome)
         self._enter(state)
+        await self._put_on_record(outcome)
         await _whatever_happens(workflow.wait_condition(workflow.all_handlers_finished))
         return outcome
+
+    async def _put_on_record(self, outcome: Outcome) -> None:
+        request = steps.ConcludeRequest(
+            state=outcome.state, execution=outcome.execution, undo_of=self._view.ticket.undo_of
+        )
+        try:
+            await _whatever_happens(steps.CONCLUDE(request, summary=f"put the end on record: {outcome.state}"))
+        except ActivityError as error:  # the end is what it is, and `standfast audit verify` finds what is missing
+            workflow.logger.error("the end is not on record: %s", _root_message(error))
 
     def _stop_if_cancelled(self) -> None:
         """End a ticket whose cancellation arrived while an execution was waited for, which swallows it."""

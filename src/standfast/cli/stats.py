@@ -26,7 +26,7 @@ _LONGER = ((172_800, 86_400, "d"), (7200, 3600, "h"), (120, 60, "min"))  # from,
 def stats(invocation: Invocation, targets: tuple[str, ...], since: str | None, limit: int) -> None:
     """Show figures over the newest tickets: how long they waited and took, what failed and how long it took to go on,
     retries, what models cost, and what was not paid again because the answer was on record."""  # noqa: D205, D209 - click shows it as one paragraph
-    after = None if since is None else datetime.now(UTC) - _age(since)
+    after = None if since is None else datetime.now(UTC) - age(since)
 
     async def work() -> "Stats":
         async with invocation.client() as client:
@@ -39,7 +39,12 @@ def stats(invocation: Invocation, targets: tuple[str, ...], since: str | None, l
         _page(found, invocation.output, after)
 
 
-def _age(text: str) -> timedelta:
+def age(text: str) -> timedelta:
+    """Return the duration that `90m`, `24h` or `7d` is.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if found is None:
         raise InvalidInput(f"--since {text!r}: expected a number with s, m, h or d, such as 90m, 24h or 7d")

@@ -9,6 +9,7 @@ from standfast.client import Standfast, parse_tickets
 from standfast.dashboard.deciding import DecisionForm, deliver
 from standfast.dashboard.inbox import parse_state
 from standfast.dashboard.tickets import workflow_id
+from standfast.dashboard.viewing import Viewing
 from standfast.decision import same_person
 from standfast.documents import read_json, validate
 from standfast.errors import InvalidInput, NotPermitted
@@ -20,9 +21,10 @@ _BODY = "the request's body"
 class Api:
     """What stands under /api."""
 
-    def __init__(self, standfast: Standfast, settings: Settings) -> None:
+    def __init__(self, standfast: Standfast, settings: Settings, viewing: Viewing) -> None:
         self._standfast = standfast
         self._settings = settings
+        self._viewing = viewing
 
     async def submit(self, request: Request) -> Response:
         """Start one ticket: 201, or 200 if the same one was submitted before."""
@@ -45,7 +47,9 @@ class Api:
 
     async def show(self, request: Request) -> Response:
         """Return one ticket whole."""
-        return _json((await self._standfast.view(workflow_id(request))).model_dump(mode="json"))
+        view = await self._standfast.view(workflow_id(request))
+        await self._viewing.note(view, request.state.session)
+        return _json(view.model_dump(mode="json"))
 
     async def decide(self, request: Request) -> Response:
         """Take a decision, and return its record."""

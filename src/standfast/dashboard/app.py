@@ -22,6 +22,7 @@ from standfast.dashboard.problems import Problems
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Sessions
 from standfast.dashboard.tickets import TicketPages
+from standfast.dashboard.viewing import Viewing
 from standfast.errors import StandfastError
 from standfast.settings import Settings
 from standfast.store.connections import Databases
@@ -42,9 +43,9 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
 
     app = Starlette(
         routes=[
-            *_pages(settings, standfast, renderer),
+            *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
             *_session(sessions, renderer),
-            *_api(settings, standfast),
+            *_api(settings, standfast, Viewing(databases, by="api")),
             *_streams(standfast, closing),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
@@ -59,8 +60,8 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     return app
 
 
-def _pages(settings: Settings, standfast: Standfast, renderer: Renderer) -> list[Route]:
-    tickets = TicketPages(standfast, settings, renderer)
+def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing) -> list[Route]:
+    tickets = TicketPages(standfast, settings, renderer, viewing)
     return [
         Route("/", Inbox(standfast, settings, renderer).show),
         Route(_TICKET, tickets.show),
@@ -78,8 +79,8 @@ def _session(sessions: Sessions, renderer: Renderer) -> list[Route]:
     ]
 
 
-def _api(settings: Settings, standfast: Standfast) -> list[Route]:
-    api = Api(standfast, settings)
+def _api(settings: Settings, standfast: Standfast, viewing: Viewing) -> list[Route]:
+    api = Api(standfast, settings, viewing)
     return [
         Route("/api/tickets", api.list),
         Route("/api/tickets", api.submit, methods=["POST"]),

@@ -15,6 +15,7 @@ from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, ri
 from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
+from standfast.dashboard.viewing import Viewing
 from standfast.documents import validate
 from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, UnknownTicket
 from standfast.outcome import State
@@ -49,10 +50,11 @@ def version(view: TicketView) -> str:
 class TicketPages:
     """The page of one ticket, its decision form and its timeline."""
 
-    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer) -> None:
+    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer, viewing: Viewing) -> None:
         self._standfast = standfast
         self._settings = settings
         self._renderer = renderer
+        self._viewing = viewing
 
     async def show(self, request: Request) -> Response:
         """Show the ticket."""
@@ -86,6 +88,7 @@ class TicketPages:
         view, entries = await asyncio.gather(
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
+        await self._viewing.note(view, request.state.session)
         return self._renderer.page(
             request,
             "ticket.html",

@@ -1,6 +1,6 @@
 """The database part of `standfast doctor`: can each role connect, may it do what it needs, and nothing else."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,10 +35,16 @@ _LEDGER = (
     *(right for table in ("ledger", "ledger_count", "ledger_row", "ledger_undo") for right in _ours(table, _APPEND)),
     *_ours("fence", _MOVE),
 )
+_EXECUTED = Right(
+    schema="standfast",
+    name="ledger",
+    privilege=Privilege.SELECT,
+    columns=("workflow_id", "plan_digest", "target", "fingerprint", "approved_by", "executed_at"),
+)
+_OURS: Mapping[Role, Sequence[Right]] = {Role.WRITER: _LEDGER, Role.REHEARSER: (_EXECUTED,)}
 _CONTROL = (
-    *_ours("migration", _READ),
-    *_ours("model_call", _READ),
-    *(right for table in ("constraints", "audit", "namespace", "payload") for right in _ours(table, _APPEND)),
+    *(right for table in ("migration", "model_call", "audit") for right in _ours(table, _READ)),
+    *(right for table in ("constraints", "namespace", "payload") for right in _ours(table, _APPEND)),
     *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
     *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
 )
@@ -142,7 +148,7 @@ class _TargetRole:
         schemas = self.target.schemas
         known = self.constraints or default_constraints(self.target_name, schemas)
         wanted = rights(await constrained(known)(connection, schemas))
-        own = (*wanted[self.role], *(_LEDGER if self.role is Role.WRITER else ()))
+        own = (*wanted[self.role], *_OURS.get(self.role, ()))
         excess, missing = await _differences(connection, own)
         if observer is not None:
             row = await (await connection.execute(_SQL["observer"], {"observer": observer})).fetchone() or {}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from temporalio import activity
 
+from standfast import audit
 from standfast.context import Context, Rows, Table
 from standfast.retrieval.anchors import anchors
 from standfast.retrieval.rows import MAX_COLUMNS, read_rows
@@ -31,7 +32,7 @@ class Retrieval:
 
     @activity.defn(name="gather")
     async def gather(self, ticket: Ticket) -> Context:
-        """Return the ticket, its target's schema and the rows around what the ticket names.
+        """Put the submission on record, and return the ticket, its target's schema and the rows around what it names.
 
         Raises:
             UnknownTarget: the settings don't name the ticket's target.
@@ -39,7 +40,9 @@ class Retrieval:
             ServiceUnavailable: a database can't be reached.
         """
         schemas = self._databases.schemas(ticket.target)
-        async with self._databases.control() as connection:
+        async with self._databases.control(autocommit=True) as connection:
+            submission = {"ticket_digest": ticket.digest, "undo_of": ticket.undo_of}
+            await audit.append_step(connection, audit.Kind.SUBMISSION, actor=ticket.requester, content=submission)
             constraints = await read_latest(connection, ticket.target, schemas)
         async with self._databases.target(ticket.target, Role.READER) as connection:
             await connection.execute(_SQL["pin"])

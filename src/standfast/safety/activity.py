@@ -6,6 +6,7 @@ from functools import partial
 
 from temporalio import activity
 
+from standfast import audit
 from standfast.planner.playbooks import load_playbooks
 from standfast.report import SafetyReport, Verdict
 from standfast.safety.conflicts import note_rows
@@ -35,7 +36,7 @@ class Validation:
 
     @activity.defn(name="validate")
     async def validate(self, request: ValidateRequest) -> SafetyReport:
-        """Return the safety report of the plan, by the newest constraints of its target.
+        """Return the safety report of the plan, by the newest constraints of its target, and put its verdict on record.
 
         Raises:
             UnknownTarget: the settings don't name the ticket's target.
@@ -43,7 +44,7 @@ class Validation:
         """
         ticket = request.context.ticket
         target = self._settings.target(ticket.target)
-        async with self._databases.control() as connection:
+        async with self._databases.control(autocommit=True) as connection:
             constraints = await read_latest(connection, ticket.target, target.schemas)
         async with self._databases.target(ticket.target, Role.REHEARSER) as connection:
             if activity.info().attempt > 1:
@@ -74,7 +75,23 @@ class Validation:
                     changes=assessment.changes,
                     waits=report.expires_in,
                 )
+        async with self._databases.control(autocommit=True) as connection:
+            await audit.append_step(connection, audit.Kind.VERDICT, content=_recorded(report), each_attempt=True)
         return report
+
+
+def _recorded(report: SafetyReport) -> dict[str, object]:
+    """Return what the audit chain keeps of a report: no values, and no words of others."""
+    found: dict[str, list[Verdict]] = {}
+    for finding in report.all_findings:
+        found.setdefault(finding.rule, []).append(finding.verdict)
+    return {
+        "verdict": report.verdict,
+        "plan_digest": report.plan_digest,
+        "fingerprint": report.fingerprint,
+        "rules": {rule: Verdict.worst(verdicts) for rule, verdicts in found.items()},
+        "approvals_required": report.approvals_required,
+    }
 
 
 def playbook_sql(settings: Settings) -> frozenset[str]:

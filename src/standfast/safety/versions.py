@@ -76,7 +76,7 @@ async def _append(connection: Connection, constraints: Constraints, *, created_b
         connection,
         key=f"{place}/{version.version}",
         at=version.created_at.astimezone(UTC),
-        kind="constraints",
+        kind=audit.Kind.CONSTRAINTS,
         workflow_id=place,
         actor=created_by,
         content={"version": version.version, "note": note, "document_digest": digest(document)},

@@ -61,8 +61,8 @@ _PASSING = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
-_JOURNAL = "journal"
-_PAYLOADS = "payloads"
+_JOURNAL, _PAYLOADS, _CONTROL_AT_ONCE = "journal", "payloads", "control at once"
+_AUTOCOMMIT = frozenset({_JOURNAL, _PAYLOADS, _CONTROL_AT_ONCE})
 # A workflow task that waits any longer for a payload runs out of time; failed, it can say why.
 _PAYLOAD_SECONDS = 1.5
 _SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
@@ -263,12 +263,16 @@ class Databases:
             yield connection
 
     @asynccontextmanager
-    async def control(self) -> AsyncIterator[Connection]:
-        """A connection to the control database; same rules as `target`."""
+    async def control(self, *, autocommit: bool = False) -> AsyncIterator[Connection]:
+        """A connection to the control database; same rules as `target`.
+
+        With `autocommit` each statement is a transaction of its own: one round trip, and nothing is held in between.
+        """
         secret = self._settings.control.url
         if secret is None:
             raise NotPermitted("this process has no URL of the control database; set control.url")
-        async with self._pooled(secret.get_secret_value(), "control", ("standfast",)) as connection:
+        use = _CONTROL_AT_ONCE if autocommit else "control"
+        async with self._pooled(secret.get_secret_value(), use, ("standfast",)) as connection:
             yield connection
 
     @asynccontextmanager
@@ -344,7 +348,7 @@ class Databases:
         arguments = {
             "row_factory": dict_row,
             "application_name": f"{self._application} {use}",
-            "autocommit": use in (_JOURNAL, _PAYLOADS),
+            "autocommit": use in _AUTOCOMMIT,
             **_CLIENT,
         }
         pool: Pool = AsyncConnectionPool(

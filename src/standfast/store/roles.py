@@ -1,9 +1,9 @@
 """The database roles of Standfast and their rights: each may do what its step needs, and nothing else.
 
 The reader reads. The rehearser and the writer run the statements of plans, with the same rights on the target's tables;
-the writer keeps the ledger, too. To measure what a statement changed, whole rows have to be looked at, and columns that
-no statement may read: for that alone, and for as long as it takes, both become the observer, see
-`standfast.store.observing`.
+the writer keeps the ledger, too, and the rehearser may see which plans are in it. To measure what a statement changed,
+whole rows have to be looked at, and columns that no statement may read: for that alone, and for as long as it takes,
+both become the observer, see `standfast.store.observing`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -167,6 +167,7 @@ async def grant_target(connection: Connection, target: str, schemas: Sequence[st
     for role in Role:
         await _pin(connection, sql.Identifier(role_name(target, role)), pinned(role, schemas))
     await _run(connection, "grant_ledger", roles=sql.Identifier(role_name(target, Role.WRITER)))
+    await _run(connection, "grant_executed", role=sql.Identifier(role_name(target, Role.REHEARSER)))
 
 
 async def grant_control(connection: Connection) -> None:

@@ -132,11 +132,18 @@ GRANT SELECT, INSERT ON standfast.ledger, standfast.ledger_count, standfast.ledg
     TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.fence TO {roles}
 
+-- grant_executed --
+-- What was executed, without its values and rows: `standfast audit verify` compares it with the audit chain.
+GRANT USAGE ON SCHEMA standfast TO {role};
+GRANT SELECT (workflow_id, plan_digest, target, fingerprint, approved_by, executed_at) ON standfast.ledger TO {role}
+
 -- grant_control --
--- Append and read constraints and audit; sessions and login links are also revoked and used up.
+-- Append and read constraints and audit, the latter by its function alone; sessions and login links are also revoked
+-- and used up.
 GRANT USAGE ON SCHEMA standfast TO {roles};
-GRANT SELECT ON standfast.migration, standfast.model_call TO {roles};
-GRANT SELECT, INSERT ON standfast.constraints, standfast.audit, standfast.namespace TO {roles};
+GRANT SELECT ON standfast.migration, standfast.model_call, standfast.audit TO {roles};
+GRANT SELECT, INSERT ON standfast.constraints, standfast.namespace TO {roles};
+GRANT EXECUTE ON FUNCTION standfast.append_audit TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles};
 GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles}
 

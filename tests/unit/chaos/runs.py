@@ -5,18 +5,29 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from standfast.local.chaos.evidence import AuditDecision, Evidence, LedgerRow, Period, RecordedCall, Submitted
+from standfast.local.chaos.evidence import Evidence, LedgerRow, Period, RecordedCall, Submitted
 from standfast.local.chaos.faults import How, ProcessFault
 from standfast.local.chaos.histories import ActivityRun, End, History
 from standfast.local.chaos.tickets import Kind, ScriptedTicket, expected_rows
 from standfast.local.fake_provider import Exchange
 from standfast.local.sample import TARGET
 from standfast.outcome import Outcome, State
+from standfast.verification.verify import Verified
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 AUTOMATIC = ScriptedTicket(number=1, kind=Kind.AUTOMATIC)
 APPROVED = ScriptedTicket(number=2, kind=Kind.APPROVED)
-DECISION = "a-decision"
+VERIFIED = Verified(
+    rows=8,
+    head="a" * 64,
+    kinds={"submission": 2, "verdict": 3, "decision": 1, "execution": 2},
+    tickets=2,
+    executions=2,
+    histories=2,
+    removed=0,
+    unread=(),
+    problems=(),
+)
 
 
 def at(seconds: float) -> datetime:
@@ -62,20 +73,16 @@ def evidence() -> Evidence:
         ],
         faults=[Period(fault=ProcessFault(service="worker-core", how=How.KILL), began=at(100), ended=at(101))],
         replayed={history.workflow_id: "" for ticket in tickets for history in _histories(ticket)},
-        audit_breaks=[],
-        decisions=[AuditDecision(workflow_id=APPROVED.workflow_id, decision_id=DECISION)],
+        verified=VERIFIED,
     )
 
 
 def _histories(ticket: ScriptedTicket) -> Iterator[History]:
-    updates = frozenset({DECISION}) if ticket is APPROVED else frozenset[str]()
     execute = activity(ticket.workflow_id, "execute", queue="database")
     yield History(
         workflow_id=ticket.workflow_id,
         activities=(execute,),
         children=(_planner(ticket),),
-        updates=updates,
-        answered=updates,
     )
     model = activity(_planner(ticket), "agent__planner__model_request", queue="llm")
     yield History(workflow_id=_planner(ticket), activities=(model,))

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from standfast.local.chaos import proofs
-from standfast.local.chaos.evidence import AuditDecision, Evidence, LedgerRow, Period, RecordedCall, Submitted
+from standfast.local.chaos.evidence import Evidence, LedgerRow, Period, RecordedCall, Submitted
 from standfast.local.chaos.faults import Fault, How, ModelFault, ProcessFault, Trouble
 from standfast.local.chaos.histories import ActivityRun, History
 from standfast.local.chaos.proofs import Proof, Violation
 from standfast.local.chaos.tickets import Kind, ScriptedTicket, expected_rows
 from standfast.local.fake_provider import Exchange
 from standfast.outcome import Outcome, State
-from tests.unit.chaos.runs import APPROVED, AUTOMATIC, DECISION, activity, at, evidence
+from standfast.verification.evidence import Problem
+from tests.unit.chaos.runs import APPROVED, AUTOMATIC, VERIFIED, activity, at, evidence
 
 MODEL = "agent__planner__model_request"
 PLANNER = f"{AUTOMATIC.workflow_id}/plan/1"
@@ -272,28 +273,11 @@ def test_a_history_that_does_not_replay_or_was_not_replayed_is_named(why: str | 
     assert the_violation(proofs.every_history_replays(spoiled)).where == PLANNER
 
 
-def test_a_broken_audit_chain_is_found() -> None:
-    broken = replace(evidence(), audit_breaks=["row 7 was changed after it was written"])
-    assert "row 7" in the_violation(proofs.every_decision_is_on_record(broken)).found
-
-
-@pytest.mark.parametrize(
-    "decision",
-    [
-        AuditDecision(workflow_id=APPROVED.workflow_id, decision_id="never sent"),
-        AuditDecision(workflow_id=AUTOMATIC.workflow_id, decision_id=DECISION),
-        AuditDecision(workflow_id="ticket/shop/unknown", decision_id=DECISION),
-    ],
-)
-def test_a_decision_on_record_that_is_not_in_its_tickets_history_is_found(decision: AuditDecision) -> None:
-    well = evidence()
-    proof = proofs.every_decision_is_on_record(replace(well, decisions=[*well.decisions, decision]))
-    assert the_violation(proof).where == decision.workflow_id
-
-
-def test_a_decision_that_reached_a_workflow_without_a_record_is_found() -> None:
-    proof = proofs.every_decision_is_on_record(replace(evidence(), decisions=[]))
-    assert the_violation(proof).where == APPROVED.workflow_id
+def test_what_the_verification_of_the_audit_finds_is_a_violation() -> None:
+    problem = Problem(where="row 7", problem="was changed after it was written", look="the rows around it")
+    spoiled = replace(evidence(), verified=VERIFIED.model_copy(update={"problems": (problem,)}))
+    violation = the_violation(proofs.the_record_is_whole(spoiled))
+    assert (violation.where, violation.found) == ("row 7", "was changed after it was written")
 
 
 def test_histories_of_planners_belong_to_their_ticket() -> None:

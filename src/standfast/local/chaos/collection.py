@@ -12,12 +12,12 @@ from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast import audit, cluster
+from standfast import cluster
 from standfast.codec.reading import failures, reveal
 from standfast.errors import ServiceUnavailable
 from standfast.local import configuration
 from standfast.local.chaos import histories
-from standfast.local.chaos.evidence import AuditDecision, Evidence, LedgerRow, Period, RecordedCall, Submitted
+from standfast.local.chaos.evidence import Evidence, LedgerRow, Period, RecordedCall, Submitted
 from standfast.local.chaos.histories import History
 from standfast.local.chaos.injection import Injected
 from standfast.local.chaos.people import Progress
@@ -29,6 +29,7 @@ from standfast.steps import Pool
 from standfast.store.connections import Connection, Databases, Role
 from standfast.store.observing import observing
 from standfast.store.sql import statements
+from standfast.verification.verify import verify
 
 _SQL = statements(__package__, "evidence.sql")
 _AT_ONCE = 8  # histories that are read at the same time
@@ -57,8 +58,6 @@ async def collect(
             ledger = await (await shop.execute(_SQL["ledger"])).fetchall()
         async with databases.control() as control:
             calls = await _calls(control, client.data_converter.payload_codec)
-            broken = await audit.verify(control)
-            decisions = await (await control.execute(_SQL["decisions"])).fetchall()
     return Evidence(
         submitted=[Submitted(ticket=p.ticket, outcome=p.outcome, trouble=p.trouble) for p in submitted],
         histories=found,
@@ -68,8 +67,7 @@ async def collect(
         exchanges=exchanges,
         faults=[Period(fault=i.fault, began=i.at, ended=i.ended_at) for i in injected],
         replayed=await replaying,
-        audit_breaks=broken,
-        decisions=[AuditDecision(**row) for row in decisions],
+        verified=await verify(settings, client, on_progress=lambda _: None),
     )
 
 

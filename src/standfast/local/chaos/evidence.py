@@ -10,6 +10,7 @@ from standfast.local.chaos.histories import History
 from standfast.local.chaos.tickets import Row, ScriptedTicket
 from standfast.local.fake_provider import Exchange
 from standfast.outcome import Outcome
+from standfast.verification.verify import Verified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +44,6 @@ class RecordedCall:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditDecision:
-    """A decision in the audit chain."""
-
-    workflow_id: str
-    decision_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Period:
     """The time of a fault."""
 
@@ -75,6 +68,5 @@ class Evidence:
     faults: Sequence[Period]
     replayed: Mapping[str, str]
     """For each replayed workflow why it failed; empty if it didn't."""
-    audit_breaks: Sequence[str]
-    """Where the audit chain is broken."""
-    decisions: Sequence[AuditDecision]
+    verified: Verified
+    """What `standfast audit verify` finds."""

@@ -16,7 +16,3 @@ SELECT workflow_id, plan_digest FROM standfast.ledger
 -- calls --
 -- The journal of model calls.
 SELECT workflow_id, activity_id, answer, recorded_at FROM standfast.model_call
-
--- decisions --
--- Every decision on record, accepted or refused.
-SELECT workflow_id, content ->> 'id' AS decision_id FROM standfast.audit WHERE kind IN ('decision', 'decision.refused')

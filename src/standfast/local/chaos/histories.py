@@ -1,7 +1,7 @@
 """What histories tell: which work was done when, by which process, at which attempt."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -9,8 +9,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
-
-from standfast.workflow import UNRECORDED
 
 
 class End(StrEnum):
@@ -67,10 +65,6 @@ class History:
     tasks: tuple[TaskRun, ...] = ()
     children: tuple[str, ...] = ()
     """Workflow ids of its children."""
-    updates: frozenset[str] = field(default_factory=frozenset)
-    """Ids of the updates that it accepted: of a decision that is its own id."""
-    answered: frozenset[str] = field(default_factory=frozenset)
-    """Those of them that were answered otherwise than that they can't be put on record."""
 
     @property
     def ticket(self) -> str:
@@ -105,8 +99,6 @@ class _Reader:
         self._activities: dict[int, ActivityRun] = {}
         self._tasks: dict[int, TaskRun] = {}
         self._children: list[str] = []
-        self._updates: set[str] = set()
-        self._answered: set[str] = set()
 
     def history(self) -> History:
         return History(
@@ -114,8 +106,6 @@ class _Reader:
             activities=tuple(self._activities.values()),
             tasks=tuple(self._tasks.values()),
             children=tuple(self._children),
-            updates=frozenset(self._updates),
-            answered=frozenset(self._answered),
         )
 
     def read(self, event: HistoryEvent) -> None:
@@ -136,13 +126,6 @@ class _Reader:
                 self._task(getattr(event, attribute).scheduled_event_id, closed_at=_time(event), end=end)
             case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
                 self._children.append(event.start_child_workflow_execution_initiated_event_attributes.workflow_id)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-                accepted = event.workflow_execution_update_accepted_event_attributes
-                self._updates.add(accepted.protocol_instance_id)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
-                completed = event.workflow_execution_update_completed_event_attributes
-                if completed.outcome.failure.application_failure_info.type != UNRECORDED:
-                    self._answered.add(completed.meta.update_id)
 
     def _activity(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes

@@ -1,0 +1,138 @@
+"""Reading what Temporal's histories say about the audit chain."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.converter import DataConverter, WorkflowSerializationContext
+from temporalio.service import RPCError, RPCStatusCode
+
+from standfast.decision import DecisionRecord
+from standfast.errors import ServiceUnavailable
+from standfast.verification.evidence import STEPS, Step, Trace
+
+_ENDS = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: "completed",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: "failed",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "cancelled",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: "terminated",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: "timed out",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "continued as new",
+}
+_EACH_ATTEMPT = "validate"  # see standfast.audit.append_step
+_NO_SUCH_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
+
+
+async def trace(client: Client, workflow_id: str, run_id: str) -> Trace | None:
+    """Return what a run's history says, None if Temporal has no such history.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    context = WorkflowSerializationContext(namespace=client.namespace, workflow_id=workflow_id)
+    reader = _Reader(run_id, client.data_converter.with_context(context))
+    try:
+        async for event in handle.fetch_history_events():
+            await reader.read(event)
+    except RPCError as error:
+        if error.status in _NO_SUCH_RUN:
+            return None
+        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+    return reader.trace()
+
+
+async def runs(client: Client, query: str) -> AsyncIterator[tuple[str, str]]:
+    """Yield workflow id and run id of all runs that a query finds.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    try:
+        async for found in client.list_workflows(query):
+            yield found.id, found.run_id
+    except RPCError as error:
+        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+async def retention(client: Client) -> timedelta:
+    """Return for how long Temporal keeps a history after its end.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    try:
+        request = DescribeNamespaceRequest(namespace=client.namespace)
+        namespace = await client.workflow_service.describe_namespace(request)
+    except RPCError as error:
+        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+    return namespace.config.workflow_execution_retention_ttl.ToTimedelta()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    name: str
+    activity_id: str
+    run_id: str = ""
+    """Set once it is known that it was another run: the history of a run that was reset begins with that one's."""
+    attempt: int = 1
+    completed: bool = False
+    hash: str = ""
+
+
+class _Reader:
+    def __init__(self, run_id: str, converter: DataConverter) -> None:
+        self._run_id = run_id
+        self._converter = converter
+        self._asked: dict[int, _Asked] = {}
+        self._ended = ""
+
+    def trace(self) -> Trace:
+        steps = {}
+        for asked in self._asked.values():
+            place = f"{asked.run_id or self._run_id}/{asked.activity_id}"
+            key = f"{place}/{asked.attempt}" if asked.name == _EACH_ATTEMPT else place
+            steps[place] = Step(name=asked.name, key=key if asked.completed else "", hash=asked.hash)
+        return Trace(run_id=self._run_id, ended=self._ended, steps=steps)
+
+    async def read(self, event: HistoryEvent) -> None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                scheduled = event.activity_task_scheduled_event_attributes
+                if scheduled.activity_type.name in STEPS:
+                    asked = _Asked(name=scheduled.activity_type.name, activity_id=scheduled.activity_id)
+                    self._asked[event.event_id] = asked
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+                started = event.activity_task_started_event_attributes
+                self._note(started.scheduled_event_id, attempt=started.attempt)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                await self._completed(event)
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                failed = event.workflow_task_failed_event_attributes
+                if failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
+                    for number, asked in self._asked.items():
+                        self._note(number, run_id=asked.run_id or failed.base_run_id)
+            case end if end in _ENDS:
+                self._ended = _ENDS[end]
+
+    async def _completed(self, event: HistoryEvent) -> None:
+        completed = event.activity_task_completed_event_attributes
+        number = completed.scheduled_event_id
+        if number not in self._asked:
+            return
+        told = ""
+        match self._asked[number].name:
+            case "review":
+                (record,) = await self._converter.decode(completed.result.payloads, [DecisionRecord])
+                told = record.receipt
+            case "conclude":
+                (told,) = await self._converter.decode(completed.result.payloads, [str])
+        self._note(number, completed=True, hash=told)
+
+    def _note(self, number: int, **changes: str | int | bool) -> None:
+        if number in self._asked:
+            self._asked[number] = replace(self._asked[number], **changes)  # type: ignore[arg-type]

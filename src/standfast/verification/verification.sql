@@ -1,0 +1,35 @@
+-- patience --
+-- Sorting a long chain takes longer than any other statement of ours may.
+SELECT set_config('statement_timeout', '10min', false)
+
+-- by_ticket --
+-- The chain up to a row, ticket by ticket; in the order of bytes, which all databases share.
+SELECT sequence, key, at, kind, workflow_id, actor, content, previous_hash, hash
+FROM standfast.audit
+WHERE sequence <= %(head)s
+ORDER BY workflow_id COLLATE "C", sequence
+
+-- of_ticket --
+-- All rows of one ticket.
+SELECT sequence, key, at, kind, workflow_id, actor, content, previous_hash, hash
+FROM standfast.audit
+WHERE workflow_id = %(workflow_id)s
+ORDER BY sequence
+
+-- constraints --
+-- Versions of constraints that differ in the chain and in their table, or are missing in one of them.
+WITH recorded AS (
+    SELECT key, content ->> 'document_digest' AS digest FROM standfast.audit WHERE kind = 'constraints'
+), stored AS (
+    SELECT format('constraints/%%s/%%s', target, version) AS key, document FROM standfast.constraints
+)
+SELECT key, recorded.digest AS recorded, stored.document
+FROM recorded FULL JOIN stored USING (key)
+ORDER BY key
+
+-- executed --
+-- What a target's ledger says was executed, ticket by ticket.
+SELECT workflow_id, plan_digest, fingerprint, approved_by, executed_at
+FROM standfast.ledger
+WHERE target = %(target)s
+ORDER BY workflow_id COLLATE "C", executed_at

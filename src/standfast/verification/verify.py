@@ -1,0 +1,159 @@
+"""The whole verification.
+
+The chain is read first and all else after it, so that each row's witnesses exist by then. What the witnesses say beyond
+the chain is looked for in it once more before it counts as missing: tickets may be under way meanwhile.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import Client
+
+from standfast.audit import Row
+from standfast.domain import Record
+from standfast.errors import NotPermitted
+from standfast.settings import Settings, Target
+from standfast.store.connections import Connection
+from standfast.verification import chain, histories, streams
+from standfast.verification.checks import problems
+from standfast.verification.evidence import Executed, Problem, Run, Ticket, Trace, place
+
+_AT_ONCE = 16  # tickets whose histories are read together
+_CLOCKS = timedelta(minutes=5)  # between this machine and Temporal's
+
+
+class Verified(Record):
+    """What was compared, and what was found."""
+
+    rows: int
+    head: str
+    """Hash of the newest row, 64 zeros of an empty chain."""
+    kinds: dict[str, int]
+    """Rows by kind."""
+    tickets: int
+    """That are in the chain, a ledger or Temporal."""
+    executions: int
+    """Rows of the ledgers."""
+    histories: int
+    removed: int
+    """Tickets of which Temporal has removed a history, as it does some time after their end."""
+    unread: tuple[str, ...]
+    """Targets that the settings don't name: their ledgers were not compared."""
+    problems: tuple[Problem, ...]
+
+
+async def verify(
+    settings: Settings,
+    temporal: Client,
+    *,
+    targets: Sequence[str] = (),
+    heads: Collection[str] = (),
+    on_progress: Callable[[str], None],
+) -> Verified:
+    """Compare the chain with itself, with `heads` that were kept elsewhere, with the ledgers and with the histories.
+
+    Raises:
+        UnknownTarget: the settings don't name one of the targets.
+        NotPermitted: this process has no URL of the control database, or neither writer nor rehearser of a target.
+        ServiceUnavailable: a database or Temporal can't be reached.
+    """
+    if settings.control.url is None:
+        raise NotPermitted("this process has no URL of the control database; set control.url")
+    compared = {name: settings.target(name) for name in targets or settings.targets}
+    async with AsyncExitStack() as stack:
+        control = await stack.enter_async_context(streams.reading(settings.control.url.get_secret_value()))
+        ledgers = {
+            name: await stack.enter_async_context(streams.reading(_ledger_url(name, target)))
+            for name, target in compared.items()
+        }
+        read = await chain.read(control, heads, lambda rows: on_progress(f"{rows:,} rows of the chain"))
+        found = read.problems + await chain.constraints(control)
+        examiner = _Examiner(control, temporal, await _kept_since(temporal), frozenset(compared), only=bool(targets))
+        sides = streams.grouped(
+            streams.by_ticket(control, read.sequence),
+            streams.runs(temporal, targets),
+            *(streams.executed(ledger, name) for name, ledger in ledgers.items()),
+        )
+        async for batch in streams.batches(sides, _AT_ONCE):
+            for more in await asyncio.gather(*(examiner.examine(workflow_id, *known) for workflow_id, known in batch)):
+                found += more
+            on_progress(f"{read.rows:,} rows of the chain, {examiner.tickets:,} tickets")
+    return Verified(
+        rows=read.rows,
+        head=read.hash,
+        kinds=dict(read.kinds),
+        tickets=examiner.tickets,
+        executions=examiner.executions,
+        histories=examiner.histories,
+        removed=examiner.removed,
+        unread=tuple(sorted(examiner.unread)),
+        problems=tuple(found),
+    )
+
+
+class _Examiner:
+    """Examines tickets, and counts what it has seen."""
+
+    def __init__(
+        self, control: Connection, temporal: Client, kept_since: datetime, targets: frozenset[str], *, only: bool
+    ) -> None:
+        self.tickets = self.executions = self.histories = self.removed = 0
+        self.unread: set[str] = set()
+        self._control = control
+        self._temporal = temporal
+        self._kept_since = kept_since
+        self._targets = targets
+        self._only = only
+
+    async def examine(
+        self, workflow_id: str, rows: Sequence[Row], runs: Sequence[Run], *ledgers: Sequence[Executed]
+    ) -> list[Problem]:
+        """Return what is wrong about a ticket; nothing about what is none, or is not to be compared."""
+        kind, _, rest = workflow_id.partition("/")
+        target = rest.partition("/")[0]
+        compared = target in self._targets
+        if kind != "ticket" or (self._only and not compared):
+            return []
+        ticket = Ticket(
+            workflow_id=workflow_id,
+            rows=rows,
+            later=rows,
+            executed=[one for ledger in ledgers for one in ledger] if compared else None,
+            traces=await self._traces(workflow_id, rows, runs),
+            kept_since=self._kept_since,
+        )
+        self._count(ticket, target)
+        if not any(problems(ticket)):
+            return []
+        return list(problems(replace(ticket, later=await streams.of_ticket(self._control, workflow_id))))
+
+    async def _traces(self, workflow_id: str, rows: Sequence[Row], runs: Sequence[Run]) -> list[Trace]:
+        """Read the histories that Temporal lists, and those that it should have: its list lags behind."""
+        wanted = {run.run_id for run in runs}
+        wanted |= {place(row)[0] for row in rows if row.at > self._kept_since} - {""}
+        found = [await histories.trace(self._temporal, workflow_id, run_id) for run_id in sorted(wanted)]
+        return [trace for trace in found if trace is not None]
+
+    def _count(self, ticket: Ticket, target: str) -> None:
+        self.tickets += 1
+        self.histories += len(ticket.traces)
+        self.removed += bool(ticket.gone)
+        if ticket.executed is None:
+            self.unread.add(target)
+        else:
+            self.executions += len(ticket.executed)
+
+
+async def _kept_since(temporal: Client) -> datetime:
+    """Return from when on Temporal still has the histories of all that happened."""
+    return datetime.now(UTC) - await histories.retention(temporal) + _CLOCKS
+
+
+def _ledger_url(name: str, target: Target) -> str:
+    secret = target.writer or target.rehearser  # a rehearser may be on another server, which has no ledger
+    if secret is None:
+        raise NotPermitted(f"this process can't read the ledger of target {name!r}; set targets.{name}.rehearser")
+    return secret.get_secret_value()
