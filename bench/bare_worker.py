@@ -83,10 +83,17 @@ class Steps:
         await self._replay("execute", request["ticket"])
         return self._answers["execute"]
 
+    @activity.defn
+    async def conclude(self, request: Document) -> Document:
+        """Put on record what ours puts there."""
+        await self._replay("conclude", request["ticket"])
+        return self._answers["conclude"]
+
     async def _replay(self, step: str, ticket: Document) -> None:
         info = activity.info()
         (operation,) = ticket["metadata"]["plan"]["operations"]
         values = self._recording.values(ticket["id"], operation["params"], info.workflow_id, info.workflow_run_id)
+        values |= {key: key.replace(self._recording.run_id, str(info.workflow_run_id)) for key in self._keys(step)}
         answers: dict[str, Any] = {}
         async with AsyncExitStack() as stack:
             sessions = {
@@ -96,6 +103,11 @@ class Steps:
             for sent, params in self._script[step]:
                 for row in await _send(sessions[sent.session], sent.sql, params, values, answers):
                     answers |= {name: row[name] for name in ("snapshot", "next_xid") if name in row}
+
+    def _keys(self, step: str) -> list[str]:
+        """Return the keys of audit rows, which begin with the ticket's run."""
+        params = (param for _, all_params in self._script[step] for param in all_params)
+        return [param for param in params if isinstance(param, str) and param.startswith(f"{self._recording.run_id}/")]
 
 
 async def _send(
@@ -122,10 +134,10 @@ async def _connected(
     instructions: Instructions,
 ) -> AsyncIterator[dict[str, AsyncConnectionPool[AsyncConnection[DictRow]]]]:
     async with AsyncExitStack() as stack:
+        recording = instructions.recording
         yield {
             session: await stack.enter_async_context(_pool(instructions.urls[session.split()[0]]))
-            for step in instructions.recording.steps
-            for session in instructions.recording.sessions(step)
+            for session in set().union(*map(recording.sessions, recording.steps))
         }
 
 
@@ -146,7 +158,7 @@ async def main(pool: Pool, instructions: Instructions) -> None:
     async with _connected(instructions) as pools:
         served = Steps(instructions, pools)
         by_pool: dict[Pool, tuple[list[type], list[Any]]] = {
-            Pool.CORE: ([Bare, BareFlat], [served.gather, served.validate]),
+            Pool.CORE: ([Bare, BareFlat], [served.gather, served.validate, served.conclude]),
             Pool.LLM: ([BarePlanner], [served.plan]),
             Pool.DATABASE: ([], [served.execute]),
         }

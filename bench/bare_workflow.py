@@ -51,7 +51,7 @@ class Bare:
 
 @workflow.defn(name="BareFlat")
 class BareFlat:
-    """The same four activities, but no child workflow."""
+    """The same activities, but no child workflow."""
 
     @workflow.run
     async def run(self, ticket: Document) -> Document:
@@ -62,5 +62,7 @@ class BareFlat:
 
 async def _check_and_execute(context: Document, plan: Document) -> Document:
     report = await _step("validate", "core", {"context": context, "plan": plan})
-    ticket = context["ticket"]
-    return await _step("execute", "database", {"ticket": ticket, "plan": plan, "fingerprint": report["fingerprint"]})
+    request = {"ticket": context["ticket"], "plan": plan, "fingerprint": report["fingerprint"]}
+    execution = await _step("execute", "database", request)
+    await _step("conclude", "core", {"ticket": context["ticket"], "execution": execution})
+    return execution

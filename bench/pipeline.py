@@ -112,6 +112,7 @@ async def _instructions(installation: Installation, address: str) -> Instruction
         await do(2)
         recorded = ticket(2)
         view = await installation.client.view(recorded.workflow_id)
+    run = await installation.temporal.get_workflow_handle(recorded.workflow_id).describe()
     planner = await installation.temporal.get_workflow_handle(f"{recorded.workflow_id}/plan/1").describe()
     (operation,) = Plan.model_validate(recorded.metadata["plan"]).operations
     seen = view.model_dump(mode="json")
@@ -122,10 +123,16 @@ async def _instructions(installation: Installation, address: str) -> Instruction
             ticket_id=recorded.id,
             params=operation.params,
             workflow_id=recorded.workflow_id,
+            run_id=run.run_id,
             planner_run_id=planner.run_id,
             steps=recorder.steps,
         ),
-        answers={"gather": seen["context"], "validate": seen["report"], "execute": seen["outcome"]["execution"]},
+        answers={
+            "gather": seen["context"],
+            "validate": seen["report"],
+            "execute": seen["outcome"]["execution"],
+            "conclude": {"hash": "0" * 64},
+        },
     )
 
 
@@ -152,7 +159,7 @@ async def _per_step(installation: Installation, tickets: int) -> Table:
     return Table(title="Step by step, ms", columns=("step", "p50", "p95"), rows=tuple(rows))
 
 
-_STEPS = ("first task", "gather", "planner workflow", "plan", "validate", "execute")
+_STEPS = ("first task", "gather", "planner workflow", "plan", "validate", "execute", "conclude")
 
 
 def _durations(history: WorkflowHistory) -> Iterable[tuple[str, float]]:

@@ -17,7 +17,9 @@ from tests.integration.wire import Fate, Wire
 Section = TypeVar("Section", bound=BaseModel)
 
 _STEPS = {"reader": "gather", "journal": "plan", "url": "validate", "rehearser": "validate", "writer": "execute"}
-"""Which step uses the role, as the settings call it."""
+"""Which step uses the role, as the settings call it..."""
+_RECORDS = {"submission": "gather", "verdict": "validate", "execution": "conclude"}
+"""...and which one appends a row of this kind to the audit chain."""
 
 
 class Sent(BaseModel):
@@ -37,6 +39,7 @@ class Recording(BaseModel):
     params: tuple[Any, ...]
     """Of the only operation of its plan."""
     workflow_id: str
+    run_id: str
     planner_run_id: str
     steps: dict[str, list[Sent]]
 
@@ -91,7 +94,7 @@ class Recorder:
                 sessions.append(by_connection[connection])
             sent = by_connection[connection].understand(message)
             if sent is not None and sent.sql:  # an empty statement is the connection pool's look at a connection
-                self.steps.setdefault(_STEPS[role], []).append(sent)
+                self.steps.setdefault(_step(role, sent), []).append(sent)
             return Fate.PASS
 
         async with Wire(url).open() as wire:
@@ -153,6 +156,13 @@ def urls_of(section: BaseModel) -> dict[str, str]:
     """Return the URLs in a section of the settings that a step uses, by role."""
     values = {role: getattr(section, role, None) for role in _STEPS}
     return {role: value.get_secret_value() for role, value in values.items() if isinstance(value, SecretStr)}
+
+
+def _step(role: str, sent: Sent) -> str:
+    if "append_audit" in sent.sql:
+        texts = {bytes.fromhex(value).decode() for _, _, value in sent.params if value}
+        return next(step for kind, step in _RECORDS.items() if kind in texts)
+    return _STEPS[role]
 
 
 def _nth(values: list[int], n: int, default: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 from psycopg.conninfo import make_conninfo
@@ -434,6 +435,41 @@ async def test_who_decides_second_learns_who_was_first(installation: Installatio
 
 def _seen(view: TicketView, verdict: DecisionVerdict) -> dict[str, Any]:
     return {**form(view, verdict), "verdict": verdict}
+
+
+def viewed(installation: Installation, view: TicketView) -> list[tuple[str, dict[str, str]]]:
+    with psycopg.connect(installation.control_url) as connection:
+        query = "SELECT actor, content FROM standfast.audit WHERE workflow_id = %s AND kind = 'view' ORDER BY sequence"
+        return connection.execute(query, [view.workflow_id]).fetchall()
+
+
+async def test_who_was_shown_which_plan_is_on_record_once(
+    installation: Installation, approver: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1025), **about(1025))
+    assert view.report is not None
+    assert (await stranger.get(page(view))).status_code == 303
+    assert viewed(installation, view) == []
+    for path in (page(view), page(view), f"/api{page(view)}", "/"):
+        assert (await approver.get(path)).status_code == 200
+    shown = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint}
+    assert viewed(installation, view) == [(ME, shown | {"by": "page"}), (ME, shown | {"by": "api"})]
+    await installation.decide(view, DecisionVerdict.REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    await approver.get(page(view))
+    assert len(viewed(installation, view)) == 2, "what has ended waits for nobody"
+
+
+async def test_a_plan_whose_view_cannot_be_put_on_record_is_not_shown(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1026), **about(1026))
+    with psycopg.connect(installation.control_url) as held:
+        held.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
+        answer = await approver.get(page(view))
+    assert answer.status_code == 503
+    assert "shop.refunds" not in answer.text
+    await installation.decide(view, DecisionVerdict.REJECT, comment="no")
 
 
 # --- programs --------------------------------------------------------------------------------------------------------

@@ -224,7 +224,8 @@ async def test_a_decision_waits_for_its_record_and_counts_once(shop: Shop) -> No
     assert shop.query("SELECT amount FROM shop.refunds WHERE order_id = 1006") == [(1006,)]
     with psycopg.connect(shop.control_url) as control:
         recorded = control.execute("SELECT kind FROM standfast.audit WHERE workflow_id = %s", [workflow_id]).fetchall()
-    assert recorded == [("decision",)]
+    assert recorded.count(("decision",)) == 1
+    assert ("decision.refused",) not in recorded
 
 
 @pytest.mark.parametrize(

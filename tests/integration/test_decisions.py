@@ -60,9 +60,10 @@ async def answers(*decisions: Any) -> list[DecisionRecord | DecisionRefused]:
 
 
 def audited(installation: Installation, workflow_id: str) -> Counter[str]:
-    """Count what is on record about a ticket, by kind."""
+    """Count the decisions that are on record about a ticket, by kind."""
     with psycopg.connect(installation.control_url) as connection:
-        rows = connection.execute("SELECT kind FROM standfast.audit WHERE workflow_id = %s", [workflow_id])
+        query = "SELECT kind FROM standfast.audit WHERE workflow_id = %s AND kind LIKE 'decision%%'"
+        rows = connection.execute(query, [workflow_id])
         return Counter(kind for (kind,) in rows)
 
 
