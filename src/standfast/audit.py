@@ -42,8 +42,10 @@ class Kind(StrEnum):
     """The same of a ticket that took another one back, and `undo_of`."""
     CONSTRAINTS = "constraints"
     """`version`, `note`, `document_digest`; the actor has changed the constraints of `constraints/TARGET`."""
-    KEYS = "keys"
-    """Keys that were made, rotated or removed, by their ids."""
+    KEYS = "keys.changed"
+    """`key` that is the active one now, by its id and `fingerprint`, and the one `before`."""
+    PURGE = "purge"
+    """Tickets that ended `before` a moment lost their content; if `histories`, also what Temporal had of them."""
 
 
 class Row(Record):

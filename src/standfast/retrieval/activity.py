@@ -39,10 +39,10 @@ class Retrieval:
             NotPermitted: this process has no reader URL for it, or none of the control database.
             ServiceUnavailable: a database can't be reached.
         """
-        schemas = self._databases.schemas(ticket.target)
         async with self._databases.control(autocommit=True) as connection:
             submission = {"ticket_digest": ticket.digest, "undo_of": ticket.undo_of}
             await audit.append_step(connection, audit.Kind.SUBMISSION, actor=ticket.requester, content=submission)
+            schemas = self._databases.schemas(ticket.target)
             constraints = await read_latest(connection, ticket.target, schemas)
         async with self._databases.target(ticket.target, Role.READER) as connection:
             await connection.execute(_SQL["pin"])

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from standfast import audit
 from standfast.domain import digest
@@ -11,6 +13,7 @@ from standfast.store.sql import statements
 from standfast.verification.evidence import Problem
 
 _SQL = statements(__package__, "verification.sql")
+NEVER = datetime.min.replace(tzinfo=UTC)
 _EVERY = 1000  # rows, between two reports on the progress
 
 
@@ -23,6 +26,8 @@ class Chain:
     hash: str = audit.GENESIS
     kinds: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    purged: datetime = NEVER
+    """Histories of what ended before this moment were purged, as is on record."""
 
     @property
     def rows(self) -> int:
@@ -40,12 +45,21 @@ async def read(control: Connection, heads: Collection[str], on_row: Callable[[in
         chain.sequence, chain.hash = row.sequence, row.hash
         chain.kinds[row.kind] += 1
         missing.discard(row.hash)
+        chain.purged = max(chain.purged, _purged(row))
         if chain.rows % _EVERY == 0:
             on_row(chain.rows)
     lost = "is not in the chain: rows at its end were removed, or it was written anew"
     look = "where that hash was kept, and a copy of the chain of that time"
     chain.problems += [Problem(where=f"kept head {head:.12}", problem=lost, look=look) for head in sorted(missing)]
     return chain
+
+
+def _purged(row: audit.Row) -> datetime:
+    match row.content:
+        case {"before": str(before), "histories": True} if row.kind == audit.Kind.PURGE:
+            with suppress(ValueError):
+                return datetime.fromisoformat(before).astimezone(UTC)
+    return NEVER
 
 
 async def constraints(control: Connection) -> list[Problem]:

@@ -71,7 +71,8 @@ async def verify(
         }
         read = await chain.read(control, heads, lambda rows: on_progress(f"{rows:,} rows of the chain"))
         found = read.problems + await chain.constraints(control)
-        examiner = _Examiner(control, temporal, await _kept_since(temporal), frozenset(compared), only=bool(targets))
+        kept_since = max(await _kept_since(temporal), read.purged)
+        examiner = _Examiner(control, temporal, kept_since, frozenset(compared), only=bool(targets))
         sides = streams.grouped(
             streams.by_ticket(control, read.sequence),
             streams.runs(temporal, targets),
@@ -148,7 +149,7 @@ class _Examiner:
 
 
 async def _kept_since(temporal: Client) -> datetime:
-    """Return from when on Temporal still has the histories of all that happened."""
+    """Return from when on Temporal still has the histories of all that happened, unless they were purged."""
     return datetime.now(UTC) - await histories.retention(temporal) + _CLOCKS
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,16 +12,16 @@ from standfast.verification.evidence import Executed, Step, Ticket, Trace
 from tests.unit.chaos.runs import NOON, at
 
 PLAN, ROWS, RUN = "a" * 64, "b" * 64, "6d6b5b1c-0000-4000-8000-000000000000"
-SEEN = {"plan_digest": PLAN, "fingerprint": ROWS}
+SEEN: dict[str, Any] = {"plan_digest": PLAN, "fingerprint": ROWS}
 STEPS = {"submission": "gather", "verdict": "validate", "decision": "review", "execution": "conclude"}
 
 
-def row(number: int, kind: str, *, actor: str = "standfast", when: datetime | None = None, **content: Any) -> Row:
+def row(number: int, kind: str, *, actor: str = "standfast", **content: Any) -> Row:
     attempt = "/1" if kind == "verdict" else ""
     return Row(
         sequence=number,
         key=f"{RUN}/{number}{attempt}",
-        at=when or at(number),
+        at=at(number),
         kind=kind,
         workflow_id="ticket/shop/1",
         actor=actor,
@@ -46,7 +45,7 @@ def trace(*rows: Row, ended: str = "completed") -> Trace:
 SUBMISSION = row(1, "submission", actor="ana@example.com")
 VERDICT = row(2, "verdict", verdict="approval", approvals_required=1, **SEEN)
 APPROVAL = row(3, "decision", actor="ben@example.com", verdict="approve", **SEEN)
-DONE = {"state": "done", "executed_at": NOON.isoformat(), "approved_by": ["ben@example.com"], **SEEN}
+DONE: dict[str, Any] = {"state": "done", "executed_at": NOON.isoformat(), "approved_by": ["ben@example.com"], **SEEN}
 EXECUTION = row(5, "execution", **DONE)
 ROW_BY_ROW = (SUBMISSION, VERDICT, APPROVAL, EXECUTION)
 LEDGER = Executed(workflow_id="ticket/shop/1", approved_by=("ben@example.com",), executed_at=NOON, **SEEN)
