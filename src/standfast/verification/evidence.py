@@ -101,6 +101,7 @@ STEPS: Mapping[str, frozenset[str]] = {
     "gather": frozenset({"submission"}),
     "validate": frozenset({"verdict"}),
     "review": frozenset({"decision", "decision.refused"}),
+    "remind": frozenset({"reminder"}),
     "conclude": frozenset({"end", "execution", "undo"}),
 }
 """What the activities put on record, by their names."""
