@@ -78,23 +78,23 @@ async def wrong(url: str) -> list[str]:
         return [f"{p.where} {p.problem}" for p in (await chain.read(connection, [], lambda _: None)).problems]
 
 
-@pytest.mark.parametrize("role", [CONTROL_ROLE, JOURNAL_ROLE])
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE standfast.audit SET actor = 'mallory'",
-        "DELETE FROM standfast.audit",
-        "TRUNCATE standfast.audit",
-        "DROP TABLE standfast.audit",
-        "ALTER TABLE standfast.audit DISABLE TRIGGER append_only",
-        REPLACE,
-        INSERT,
-    ],
+TAMPERING = (
+    "UPDATE standfast.audit SET actor = 'mallory'",
+    "DELETE FROM standfast.audit",
+    "TRUNCATE standfast.audit",
+    "DROP TABLE standfast.audit",
+    "ALTER TABLE standfast.audit DISABLE TRIGGER append_only",
+    REPLACE,
+    INSERT,
 )
-async def test_who_writes_the_chain_can_do_nothing_but_append(control: str, role: str, statement: str) -> None:
+
+
+@pytest.mark.parametrize("role", [CONTROL_ROLE, JOURNAL_ROLE])
+async def test_who_writes_the_chain_can_do_nothing_but_append(control: str, role: str) -> None:
     await append(control, "k1")
-    with psycopg.connect(as_role(control, role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connection.execute(statement.encode())
+    for statement in TAMPERING:
+        with psycopg.connect(as_role(control, role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
     assert await wrong(control) == []
 
 
@@ -109,16 +109,14 @@ async def test_the_llm_pools_role_can_neither_append_nor_read(control: str) -> N
             connection.execute("SELECT actor FROM standfast.audit")
 
 
-@pytest.mark.parametrize("mistake", ["UPDATE standfast.audit SET actor = ''", "DELETE FROM standfast.audit"])
 @pytest.mark.parametrize("replicating", ["origin", "replica"])
-async def test_an_owner_changes_nothing_by_mistake(control: str, mistake: str, replicating: str) -> None:
+async def test_an_owner_changes_nothing_by_mistake(control: str, replicating: str) -> None:
     await append(control, "k1")
-    with psycopg.connect(control) as connection:
-        connection.execute(f"SET session_replication_role = {replicating}".encode())
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"append-only: (UPDATE|DELETE) refused"):
-            connection.execute(mistake.encode())
-    with psycopg.connect(control) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connection.execute("TRUNCATE standfast.audit")
+    for mistake in TAMPERING[:3]:
+        with psycopg.connect(control) as connection:
+            connection.execute(f"SET session_replication_role = {replicating}".encode())
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"append-only: [A-Z]+ refused"):
+                connection.execute(mistake.encode())
 
 
 async def test_the_database_hashes_as_everybody_else_does(control: str) -> None:
@@ -168,6 +166,7 @@ async def test_rows_that_were_hashed_by_an_earlier_release_still_verify(control:
 
 async def test_whoever_freezes_in_a_transaction_keeps_the_chain_for_seconds_only(control: str) -> None:
     async with await open_connection(as_role(control, CONTROL_ROLE)) as frozen:
+        await frozen.execute("SELECT 1")  # begins a transaction, which stays open
         await append_constraints(frozen, default_constraints("shop", ("shop",)), created_by="ana")
         await asyncio.wait_for(append(control, "k1"), 15)
         with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
@@ -331,8 +330,7 @@ async def test_one_changed_byte_anywhere_is_found(shop: Installation, field: str
     else:
         other = value + timedelta(microseconds=1) if field == "at" else one_byte(value)
     with tampered(shop, with_changed(rows, number, **{field: other})):
-        assert f"row {rows[number].sequence} " in said(await found(shop))
-    assert said(await found(shop)) == ""
+        assert f"row {rows[number].sequence} " in "\n".join(await wrong(control_owner(shop)))
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -471,7 +469,7 @@ async def test_the_answer_to_a_decision_is_a_receipt_of_the_chain_up_to_it(shop:
 async def test_tickets_under_way_are_no_trouble(shop: Installation) -> None:
     waiting = await _waiting(shop, 1011)
     plans = [
-        {"operations": [{"sql": "UPDATE shop.orders SET status = $1 WHERE id = $2", "params": ["busy", 1050 + n]}]}
+        {"operations": [{"sql": "UPDATE shop.orders SET status = $1 WHERE id = $2", "params": ["please", 1050 + n]}]}
         for n in range(6)
     ]
     ids = await asyncio.gather(*(shop.submit(p, subject={"order_id": 1050 + n}) for n, p in enumerate(plans)))
@@ -489,20 +487,18 @@ async def test_a_ticket_that_was_reset_by_its_operators_is_no_trouble(shop: Inst
     await shop.decide(view, REJECT, comment="a mistake")
     await shop.client.wait(view.workflow_id)
     events = (await temporal.get_workflow_handle(view.workflow_id).fetch_history()).events
-    before_decision = [e.event_id for e in events if e.HasField("workflow_execution_update_accepted_event_attributes")]
-    completed = [e.event_id for e in events if e.HasField("workflow_task_completed_event_attributes")]
+    decided = next(e.event_id for e in events if e.HasField("workflow_execution_update_accepted_event_attributes"))
+    tasks = [e.event_id for e in events if e.HasField("workflow_task_completed_event_attributes")]
     await temporal.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=temporal.namespace,
             workflow_execution=WorkflowExecution(workflow_id=view.workflow_id),
             reason="the wrong button",
             request_id="reset",
-            workflow_task_finish_event_id=max(e for e in completed if e < before_decision[0] - 2),
+            workflow_task_finish_event_id=[task for task in tasks if task < decided][-2],
         )
     )
-    again = await shop.until(view.workflow_id, lambda now: now.state is not State.GATHERING)
-    if again.state is not State.REJECTED:  # the server applies the decision anew, if it was accepted by then
-        await shop.decide(await shop.until_waiting(view.workflow_id), APPROVE)
+    await shop.decide(await shop.until_waiting(view.workflow_id), APPROVE)
     await shop.client.wait(view.workflow_id)
     verified = await found(shop)
     assert said(verified) == ""

@@ -21,7 +21,7 @@ ORDER BY sequence
 WITH recorded AS (
     SELECT key, content ->> 'document_digest' AS digest FROM standfast.audit WHERE kind = 'constraints'
 ), stored AS (
-    SELECT format('constraints/%%s/%%s', target, version) AS key, document FROM standfast.constraints
+    SELECT 'constraints/' || target || '/' || version AS key, document FROM standfast.constraints
 )
 SELECT key, recorded.digest AS recorded, stored.document
 FROM recorded FULL JOIN stored USING (key)
