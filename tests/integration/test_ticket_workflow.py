@@ -207,16 +207,13 @@ async def test_a_cancellation_after_the_execution_does_not_deny_it(
     installation: Installation, temporal: Client
 ) -> None:
     with psycopg.connect(installation.owner_url) as held, psycopg.connect(installation.control_url) as audit:
-        held.execute("SELECT FROM shop.orders WHERE id = 1022 FOR NO KEY UPDATE")
-        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
         workflow_id = await installation.submit(refund(1022), **about(1022))
-        # Its rehearsal reads only, so it waits for a person; the decision then waits for the audit chain.
         view = await installation.until_waiting(workflow_id)
         handle = temporal.get_workflow_handle(workflow_id)
-        audit.rollback()
+        held.execute("LOCK TABLE standfast.ledger IN SHARE MODE")
         await installation.decide(view, APPROVE)
-        await installation.until(workflow_id, lambda now: now.state is not State.WAITING)
-        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")
+        await installation.until(workflow_id, lambda now: now.state is State.EXECUTING)
+        audit.execute("SELECT pg_advisory_xact_lock(hashtext('standfast.audit'))")  # a late decision waits for its end
         late = {"verdict": "approve", "plan_digest": "d", "fingerprint": "f", "by": "eve@example.com"}
         await handle.signal("decide", late)
         held.rollback()
