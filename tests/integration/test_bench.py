@@ -10,5 +10,13 @@ async def test_the_pipeline_is_measured_beside_a_bare_workflow() -> None:
     speed, processor_time, steps, growth = report.tables
     assert [row[0] for row in speed.rows] == ["Standfast", "bare", "bare, no child workflow"]
     assert len(processor_time.rows) == len(speed.rows)
-    assert [row[0] for row in steps.rows] == ["first task", "gather", "planner workflow", "plan", "validate", "execute"]
+    assert [row[0] for row in steps.rows] == [
+        "first task",
+        "gather",
+        "planner workflow",
+        "plan",
+        "validate",
+        "execute",
+        "conclude",
+    ]
     assert [row[0] for row in growth.rows] == ["1-2"]
