@@ -47,6 +47,16 @@ async def connect(
         raise ServiceUnavailable(f"Temporal at {target} can't be reached; is it running, or `standfast up`?") from error
 
 
+def namespace(settings: Settings) -> str:
+    """Return the namespace that `connect` would use.
+
+    Raises:
+        InvalidInput: the Temporal client configuration is wrong.
+    """
+    config = _environment_configuration() if settings.temporal.environment_configuration else {}
+    return str(config.get("namespace", settings.temporal.namespace))
+
+
 def _environment_configuration() -> dict[str, Any]:
     try:
         return dict(ClientConfig.load_client_connect_config())

@@ -7,50 +7,30 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 
 from temporalio.client import Client, WorkflowHistory
-from temporalio.worker import Replayer
 
 from standfast import cluster
-from standfast.planner.registrations import Registrations, planner_registrations
+from standfast.replay import replayed
 from standfast.settings import Settings, load_settings
-from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
-from standfast.workflow import TicketWorkflow
+from standfast.steps import Pool
 
 
-async def replay(settings: Settings, workflow_ids: Sequence[str]) -> dict[str, str]:
+async def replay(settings: Settings, workflow_ids: Iterable[str]) -> dict[str, str]:
     """Return why each workflow doesn't replay; empty if it does."""
-    async with (
-        Databases(settings, application="standfast chaos") as databases,
-        external_storage(settings, databases, for_replay=True) as storage,
-    ):
-        served = planner_registrations(settings, databases)
-        client = await cluster.connect(settings, storage)
-        return await _replayed(client, served, workflow_ids)
+    client = await cluster.connect(settings)
+    of_pool: dict[Pool, list[str]] = {Pool.CORE: [], Pool.LLM: []}
+    for workflow_id in workflow_ids:
+        of_pool[Pool.LLM if "/plan/" in workflow_id else Pool.CORE].append(workflow_id)
+    return {
+        one.workflow_id: one.broken or ""
+        for pool, chosen in of_pool.items()
+        async for one in replayed(pool, settings, _histories(client, chosen))
+    }
 
 
-async def _replayed(client: Client, served: Registrations, workflow_ids: Sequence[str]) -> dict[str, str]:
-    tickets = [one for one in workflow_ids if "/plan/" not in one]
-    planners = [one for one in workflow_ids if "/plan/" in one]
-    namespace, converter = client.namespace, client.data_converter
-    of_tickets = Replayer(workflows=[TicketWorkflow], namespace=namespace, data_converter=converter)
-    of_planners = Replayer(
-        workflows=served.workflows, plugins=served.plugins, namespace=namespace, data_converter=converter
-    )
-    return await _failures(of_tickets, client, tickets) | await _failures(of_planners, client, planners)
-
-
-async def _failures(replayer: Replayer, client: Client, workflow_ids: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    async with replayer.workflow_replay_iterator(_histories(client, workflow_ids)) as results:
-        async for result in results:
-            found[result.history.workflow_id] = str(result.replay_failure or "")
-    return found
-
-
-async def _histories(client: Client, workflow_ids: Sequence[str]) -> AsyncIterator[WorkflowHistory]:
+async def _histories(client: Client, workflow_ids: Iterable[str]) -> AsyncIterator[WorkflowHistory]:
     for workflow_id in workflow_ids:
         yield await client.get_workflow_handle(workflow_id).fetch_history()
 

@@ -1,0 +1,160 @@
+"""Replays histories on this code, as the workers of their pool would: the gate before this code is rolled out.
+
+What a workflow did is in its history. Code that would do something else at any point of it can't go on where the
+history ends: the ticket would stand still with its workflow task failing until other code is deployed.
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from google.protobuf.json_format import ParseError
+from temporalio import workflow
+from temporalio.client import Client, WorkflowHistory
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Replayer
+
+from standfast import cluster, steps
+from standfast.codec.converter import data_converter
+from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.plan import Plan
+from standfast.planner.workflow import PlannerWorkflow
+from standfast.settings import Settings
+from standfast.steps import Pool
+from standfast.storage.external import external_storage
+from standfast.store.connections import Databases
+from standfast.worker import registrations
+
+POOLS = (Pool.CORE, Pool.LLM)
+"""Those that serve workflows."""
+OPEN = 'ExecutionStatus = "Running"'
+_LONGEST = 500  # characters of a reason
+_MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A history that was replayed."""
+
+    workflow_id: str
+    run_id: str
+    broken: str | None
+    """Why this code can't go on where the history ends, on one line; None if it can."""
+
+
+async def replayed(
+    pool: Pool, settings: Settings, histories: AsyncIterator[WorkflowHistory]
+) -> AsyncIterator[Replayed]:
+    """Replay histories of workflows that `pool` serves, one at a time, as they come.
+
+    Raises:
+        InvalidInput: the settings of the pool are wrong; the llm pool needs its agent or its model and their keys.
+    """
+    async with (
+        Databases(settings, application="standfast replay") as databases,
+        external_storage(settings, databases, for_replay=True) as storage,
+    ):
+        served = registrations(pool, settings, databases)
+        replayer = Replayer(
+            workflows=[_Planner if one is PlannerWorkflow else one for one in served.workflows],
+            plugins=served.plugins,
+            data_converter=data_converter(settings, storage),
+            namespace=cluster.namespace(settings),
+            runtime=_silent(),
+        )
+        async with replayer.workflow_replay_iterator(histories) as results:
+            async for result in results:
+                history = result.history
+                broken = None if result.replay_failure is None else _line(result.replay_failure)
+                yield Replayed(workflow_id=history.workflow_id, run_id=history.run_id, broken=broken)
+
+
+async def count(client: Client, condition: str = "") -> tuple[Mapping[Pool, int], int]:
+    """Return how many workflows meet the visibility condition, by pool, and how many of other applications do.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    try:
+        ours = {pool: (await client.count_workflows(_query(pool, condition))).count for pool in POOLS}
+        return ours, (await client.count_workflows(condition)).count - sum(ours.values())
+    except RPCError as error:
+        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+async def histories(client: Client, pool: Pool, condition: str = "") -> AsyncGenerator[WorkflowHistory]:
+    """Yield the histories of workflows of `pool` that meet the visibility condition, read when they are asked for.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    try:
+        async for found in client.list_workflows(_query(pool, condition)):
+            try:
+                yield await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:  # else it ended, and its time was over meanwhile
+                    raise
+    except RPCError as error:
+        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+def parse_history(text: str, source: str) -> tuple[Pool, WorkflowHistory]:
+    """Return a history that Temporal's UI or command line wrote as JSON, and the pool that serves its workflow.
+
+    Raises:
+        InvalidInput: naming `source`: it is no history, or one of another application.
+    """
+    try:
+        history = WorkflowHistory.from_json("", text)
+        started = history.events[0].workflow_execution_started_event_attributes
+    except (ValueError, ParseError, IndexError) as error:
+        raise InvalidInput(
+            f"{source}: is no history as JSON, with payloads as they are stored: {error}; "
+            "`temporal workflow show --output json --workflow-id ID` writes one"
+        ) from None
+    pool = next((pool for pool in POOLS if pool == started.task_queue.name), None)
+    if pool is None:
+        raise InvalidInput(f"{source}: its workflow is on task queue {started.task_queue.name!r}, none of ours")
+    return pool, WorkflowHistory(started.workflow_id, history.events)
+
+
+def _query(pool: Pool, condition: str) -> str:
+    return f'TaskQueue = "{pool}"' + (f" AND {condition}" if condition else "")
+
+
+def _silent() -> Runtime:
+    """A runtime that logs nothing: what it has to say about a replay is in the result."""
+    return Runtime(telemetry=TelemetryConfig(logging=None))
+
+
+def _line(failure: Exception) -> str:
+    """Return the messages of a failure and of its causes; the SDK gives them as its core would show them to itself."""
+    said = [_ESCAPED.sub(_unescaped, message) for message in _MESSAGE.findall(str(failure))]
+    text = " ".join(": ".join(said or [str(failure)]).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return " " if found[1] in "nrt" else found[1]
+
+
+@workflow.defn(name=steps.PLANNER, sandboxed=False)
+class _Planner(PlannerWorkflow):
+    """The planner with an end of its own for every error but a difference from the history.
+
+    The planner ends with any error there is, and to the SDK a difference is one: the replayer would wait for the rest
+    of the history for ever.
+    """
+
+    @workflow.run
+    async def run(self, request: steps.PlanRequest) -> Plan:
+        try:
+            return await super().run(request)
+        except FailureError:
+            raise
+        except Exception as error:
+            raise ApplicationError(str(error), type=type(error).__name__) from error
