@@ -97,6 +97,14 @@ class Temporal(_Section):
     """Whether `temporal.toml` and `TEMPORAL_*` are read; not for the server of `standfast up`, which is where it is."""
 
 
+class Deployment(_Section):
+    """Which version of the workers this is, where Temporal keeps versions apart; see standfast.deployment."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] = "standfast"
+    build_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] | None = None
+    """Another one for each build. None: workers have no version, and whichever is there goes on with every ticket."""
+
+
 class Planner(_Section):
     """Who makes the plans."""
 
@@ -185,6 +193,7 @@ class Settings(BaseSettings):
     control: Control = Control()
     storage: Storage = Storage()
     temporal: Temporal = Temporal()
+    deployment: Deployment = Deployment()
     planner: Planner = Planner()
     review: Review = Review()
     encryption: Encryption = Encryption()

@@ -176,6 +176,8 @@ HEARTBEAT = timedelta(seconds=2)
 WORKFLOW_TASK = timedelta(seconds=2)
 # A worker that went away without a word keeps its sticky queue for this long.
 STICKY_QUEUE = timedelta(seconds=1)
+# Where workers have versions, a run stays on the one it began on; what it has carried is understood by all of them.
+NEXT_RUN_ON = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
 # So often at most lists are told about states under way: these are over within milliseconds as a rule, and each change
 # costs the server as much as a step does.
 STATE_IN_LISTS = timedelta(seconds=5)

@@ -5,21 +5,24 @@ import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import psycopg
-from temporalio.client import Client, Plugin
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.plugin import SimplePlugin
 from temporalio.service import RPCError
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from standfast import cluster, steps
 from standfast.boundary import Boundary
-from standfast.errors import StandfastError
+from standfast.deployment import Deployments
+from standfast.errors import ServiceUnavailable, StandfastError
 from standfast.retention import namespaces
-from standfast.settings import Settings
+from standfast.settings import Deployment, Settings
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
@@ -40,8 +43,8 @@ class Registrations:
 
     workflows: Sequence[type] = ()
     activities: Sequence[Callable[..., Any]] = ()
-    plugins: Sequence[Plugin] = ()
-    """Client plugins that the pool's libraries need."""
+    plugins: Sequence[SimplePlugin] = ()
+    """What the pool's libraries need of clients and of replayers."""
 
 
 def registrations(pool: Pool, settings: Settings, databases: Databases) -> Registrations:
@@ -77,7 +80,7 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
             return Registrations(activities=[executor.execute, executor.recall, executor.settle])
 
 
-def build(pool: Pool, client: Client, served: Registrations) -> Worker:
+def build(pool: Pool, client: Client, served: Registrations, deployment: Deployment) -> Worker:
     """Return the worker of `pool`; see standfast.steps for the time-outs and their reasons."""
     return Worker(
         client,
@@ -85,6 +88,7 @@ def build(pool: Pool, client: Client, served: Registrations) -> Worker:
         workflows=served.workflows,
         activities=served.activities,
         interceptors=[Boundary()],
+        deployment_config=_version(deployment),
         max_concurrent_activities=_ACTIVITIES,
         sticky_queue_schedule_to_start_timeout=steps.STICKY_QUEUE,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
@@ -107,9 +111,10 @@ async def run(pool: Pool, settings: Settings) -> None:
         stop = asyncio.Event()
         stack.enter_context(_stopping_on_signal(stop))
         gc.freeze()  # what was imported stays: collecting garbage needn't look through it for ever
-        async with build(pool, client, served):
+        async with build(pool, client, served, settings.deployment):
             logger.info("worker of pool %s is polling", pool)
             noting = asyncio.create_task(_note_namespace(pool, client, databases))
+            await _warn_if_idle(client, settings.deployment)
             await stop.wait()
             noting.cancel()
 
@@ -123,6 +128,29 @@ async def _note_namespace(pool: Pool, client: Client, databases: Databases) -> N
             await namespaces.note(client, connection)
     except (StandfastError, psycopg.Error, RPCError) as error:
         logger.warning("the Temporal namespace is not noted in the control database: %s", error)
+
+
+def _version(deployment: Deployment) -> WorkerDeploymentConfig | None:
+    """Return this worker's version; tickets, planners and batches stay on it to their end.
+
+    Here alone: a behavior in a workflow's own definition would have every task of it refused, without any word to its
+    ticket, where workers have no version.
+    """
+    if deployment.build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment.name, deployment.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+
+
+async def _warn_if_idle(client: Client, deployment: Deployment) -> None:
+    """Say so if the server gives this worker no new tickets."""
+    with suppress(ServiceUnavailable):  # the worker has its own ways to wait for the server
+        warning = await Deployments(client, deployment.name).idle(deployment.build_id)
+        if warning is not None:
+            logger.warning("%s", warning)
 
 
 def _stopping_on_signal(stop: asyncio.Event) -> ExitStack:

@@ -243,7 +243,9 @@ class TicketWorkflow:
             executions=self._executions,
             drifts=self._drifts,
         )
-        workflow.continue_as_new(carried, task_timeout=steps.WORKFLOW_TASK)
+        workflow.continue_as_new(
+            carried, task_timeout=steps.WORKFLOW_TASK, initial_versioning_behavior=steps.NEXT_RUN_ON
+        )
 
     # --- decisions -----------------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ async def serving(settings: Settings, *pools: Pool) -> AsyncIterator[None]:
         for pool in pools:
             served = worker.registrations(pool, settings, databases)
             client = await cluster.connect(settings, storage, plugins=served.plugins)
-            await stack.enter_async_context(worker.build(pool, client, served))
+            await stack.enter_async_context(worker.build(pool, client, served, settings.deployment))
         yield
 
 

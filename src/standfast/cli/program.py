@@ -52,6 +52,8 @@ _COMMANDS: Mapping[str, _Command] = {
     "keys": _Command("keys", "Make, list and rotate the keys of encryption."),
     "migrate": _Command("administration", "Create or upgrade our schemas and roles."),
     "purge": _Command("purge", "Remove the content of tickets that ended before a date."),
+    "replay": _Command("replay", "Tell whether this code can go on with what is under way."),
+    "deploy": _Command("deploy", "Bring a version of the workers into use, or out of it."),
     "doctor": _Command("administration", "Check connections, roles, rights, and what slows recovery."),
 }
 

@@ -3,9 +3,11 @@
 import asyncio
 import statistics
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 from temporalio.api.enums.v1 import EventType, IndexedValueType
@@ -17,10 +19,10 @@ from temporalio.service import RPCError
 from standfast import cluster, visibility
 from standfast.doctor import clocks
 from standfast.doctor.check import Check
+from standfast.doctor.versions import inspect_deployment, workers
 from standfast.errors import StandfastError
-from standfast.pollers import ACTIVITY, pollers
 from standfast.recoveries import time_of
-from standfast.settings import Settings
+from standfast.settings import Deployment, Settings
 from standfast.steps import Pool
 
 _PROBE = "standfast-doctor"  # workflow ids begin with it, and no worker polls a queue of this name
@@ -28,7 +30,6 @@ _PROBE = "standfast-doctor"  # workflow ids begin with it, and no worker polls a
 _DELAYS = tuple(timedelta(milliseconds=ms) for ms in (250, 420, 590))
 _LATE = timedelta(milliseconds=250)  # a busy server is later than a quick one, but not that late
 _PROBE_ENDS = timedelta(seconds=20)
-_SEEN = timedelta(seconds=90)  # a worker asks for work at least once a minute
 _SPARE = 2  # processes a pool needs so that one may die
 _REMEMBERED = timedelta(days=1)
 _CLOUD = (".tmprl.cloud", ".temporal.io")
@@ -46,7 +47,12 @@ async def inspect_temporal(settings: Settings) -> list[Check]:
     except RPCError as error:
         advice = "create it, or set temporal.namespace"
         return [Check(name="temporal connection", ok=False, message=f"{place}: {error.message}; {advice}")]
-    looks = {"search attributes": _search_attributes, "timers": _timers, "task queues": _task_queues}
+    looks: dict[str, Callable[[Client], Awaitable[list[Check]]]] = {
+        "search attributes": _search_attributes,
+        "timers": _timers,
+        "task queues": partial(_task_queues, settings.deployment),
+        "deployment": partial(inspect_deployment, settings.deployment),
+    }
     found = await asyncio.gather(*(_asked(name, look, client) for name, look in looks.items()))
     return [
         Check(name="temporal connection", ok=True, message=place),
@@ -58,8 +64,8 @@ async def inspect_temporal(settings: Settings) -> list[Check]:
 async def _asked(name: str, look: Callable[[Client], Awaitable[list[Check]]], client: Client) -> list[Check]:
     try:
         return await look(client)
-    except RPCError as error:
-        return [Check(name=f"temporal {name}", ok=False, message=f"can't be looked at: {error.message}")]
+    except (RPCError, StandfastError) as error:
+        return [Check(name=f"temporal {name}", ok=False, message=f"can't be looked at: {error}")]
 
 
 async def _retention(client: Client) -> Check:
@@ -83,23 +89,18 @@ async def _search_attributes(client: Client) -> list[Check]:
     return [Check(name="temporal search attributes", ok=not missing, message=advice if missing else "are there")]
 
 
-async def _task_queues(client: Client) -> list[Check]:
-    since = clocks.now() - _SEEN
-    checks: list[Check] = []
-    for pool in Pool:
-        found = await pollers(client, pool, ACTIVITY)  # every worker of ours asks for activities
-        checks.append(_spare(pool, {poller.identity for poller in found if time_of(poller.last_access_time) > since}))
-    return checks
+async def _task_queues(deployment: Deployment, client: Client) -> list[Check]:
+    return [_spare(pool, await workers(client, pool, deployment)) for pool in Pool]
 
 
-def _spare(pool: Pool, workers: set[str]) -> Check:
+def _spare(pool: Pool, found: AbstractSet[str]) -> Check:
     name, start = f"temporal task queue {pool}", f"start `standfast worker --pool {pool}`"
-    if not workers:
+    if not found:
         return Check(name=name, ok=False, message=f"no worker asks for work: every ticket stops here; {start}")
-    if len(workers) < _SPARE:
-        message = f"one worker only ({min(workers)}): if it dies, its work waits until it is back; {start} once more"
+    if len(found) < _SPARE:
+        message = f"one worker only ({min(found)}): if it dies, its work waits until it is back; {start} once more"
         return Check(name=name, ok=False, message=message)
-    return Check(name=name, ok=True, message=f"{len(workers)} workers ask for work")
+    return Check(name=name, ok=True, message=f"{len(found)} workers ask for work")
 
 
 @dataclass(frozen=True)
