@@ -166,7 +166,7 @@ class Deployments:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
-    def on(self, build_id: str) -> str:
+    def under_way(self, build_id: str) -> str:
         """Return the visibility condition of what is under way on a version."""
         return f'TemporalWorkerDeploymentVersion = "{self._name}:{build_id}" AND ExecutionStatus = "Running"'
 
@@ -189,7 +189,7 @@ class Deployments:
 
     async def _open(self, build_id: str) -> int:
         with self._translated(build_id):
-            return (await self._client.count_workflows(self.on(build_id))).count
+            return (await self._client.count_workflows(self.under_way(build_id))).count
 
     async def _require_all_pools(self, build_id: str) -> None:
         """The server asks only for queues that the version before had; the first version would be let through."""

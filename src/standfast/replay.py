@@ -41,7 +41,7 @@ class Replayed:
 
     workflow_id: str
     run_id: str
-    broken: str | None
+    breaks: str | None
     """Why this code can't go on where the history ends, on one line; None if it can."""
 
 
@@ -68,8 +68,8 @@ async def replayed(
         async with replayer.workflow_replay_iterator(histories) as results:
             async for result in results:
                 history = result.history
-                broken = None if result.replay_failure is None else _line(result.replay_failure)
-                yield Replayed(workflow_id=history.workflow_id, run_id=history.run_id, broken=broken)
+                breaks = None if result.replay_failure is None else _line(result.replay_failure)
+                yield Replayed(workflow_id=history.workflow_id, run_id=history.run_id, breaks=breaks)
 
 
 async def count(client: Client, condition: str = "") -> tuple[Mapping[Pool, int], int]:
@@ -80,7 +80,8 @@ async def count(client: Client, condition: str = "") -> tuple[Mapping[Pool, int]
     """
     try:
         ours = {pool: (await client.count_workflows(_query(pool, condition))).count for pool in POOLS}
-        return ours, (await client.count_workflows(condition)).count - sum(ours.values())
+        all_together = (await client.count_workflows(condition)).count
+        return ours, max(all_together - sum(ours.values()), 0)
     except RPCError as error:
         raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 

@@ -48,10 +48,7 @@ def build(shop: Shop, build_id: str | None) -> Settings:
 async def make_current(shop: Shop, build_id: str) -> None:
     """Run `standfast deploy current` until the server has seen the build's workers."""
 
-    async def succeeded() -> bool:
-        return (await shop.run("deploy", "current", build_id)).exception is None
-
-    await eventually(succeeded, bool)
+    await eventually(lambda: shop.run("deploy", "current", build_id), lambda done: done.exception is None)
 
 
 async def shown(shop: Shop) -> dict[str, Any]:
@@ -64,11 +61,6 @@ async def builds(temporal: Client, workflow_id: str) -> set[str]:
     events = (await temporal.get_workflow_handle(workflow_id).fetch_history()).events
     done = [e.workflow_task_completed_event_attributes for e in events]
     return {attributes.deployment_version.build_id for attributes in done if attributes.started_event_id}
-
-
-async def _came(shop: Shop, build_id: str) -> bool:
-    """Tell whether the server has seen workers of all pools with this build."""
-    return (await shop.run("deploy", "ramp", "0.001", build_id)).exception is None
 
 
 async def _look(shop: Shop, build_id: str | None) -> dict[str, str]:
@@ -110,8 +102,7 @@ async def test_a_share_of_new_tickets_begins_on_a_ramping_version_and_none_once_
 ) -> None:
     async with serving(build(shop, "1"), *Pool), serving(build(shop, "2"), *Pool):
         await make_current(shop, "1")
-        await eventually(lambda: _came(shop, "2"), bool)
-        await shop.run("deploy", "ramp", "100", "2")
+        await eventually(lambda: shop.run("deploy", "ramp", "100", "2"), lambda done: done.exception is None)
         assert {name: one["share"] for name, one in (await shown(shop)).items()} == {"1": 0, "2": 100}
         assert await builds(temporal, await shop.waiting(1000)) == {"2"}
         await shop.run("deploy", "ramp", "0", "2")

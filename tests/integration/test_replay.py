@@ -50,7 +50,7 @@ async def test_what_is_under_way_is_replayed_and_what_would_break_is_named(
         broken = json.loads(refused.stdout)["broken"]
         assert {one["workflow_id"] for one in broken} == tickets
         assert all(
-            "'validate' does not match activity type of activity command 'gather'" in o["broken"] for o in broken
+            "'validate' does not match activity type of activity command 'gather'" in one["breaks"] for one in broken
         )
     finally:
         await somebody_elses.terminate()

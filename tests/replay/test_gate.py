@@ -50,6 +50,11 @@ async def test_the_same_step_behind_a_patch_opens_it(folder: Path, monkeypatch: 
     assert await breaks_with(patched, folder, monkeypatch) == []
 
 
+async def test_another_agent_closes_the_gate_for_planners_and_what_comes_after_is_still_replayed() -> None:
+    asked, called = (recorded(f"planned-by-{one}", OF_THIS_VERSION)[0] for one in ("an-agent", "a-function"))
+    assert len(await breaks([asked, called, asked], pool=Pool.LLM, planner=FUNCTION)) == 2
+
+
 @pytest.mark.parametrize(("line", "named"), FORBIDDEN.values(), ids=FORBIDDEN.keys())
 async def test_what_another_run_would_find_different_is_refused_in_the_ticket_workflow(
     line: str, named: str, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,15 +7,15 @@ import pytest
 from pydantic import SecretStr
 from temporalio.client import WorkflowHistory
 
-from standfast.outcome import State
 from standfast.plan import Plan
-from standfast.replay import replayed
+from standfast.replay import parse_history, replayed
 from standfast.settings import Control, Planner, Settings
 from standfast.steps import Pool
 from tests.replay.paths import PATHS, Path
 from tests.replay.recordings import FOLDER, VERSION, ending, recorded, steps, text_of
 
 OF_THIS_VERSION = FOLDER / VERSION
+FILES = sorted(FOLDER.rglob("*.json.gz"))
 
 
 async def breaks(histories: Sequence[WorkflowHistory], *, pool: Pool, planner: Planner) -> list[str]:
@@ -27,7 +27,7 @@ async def breaks(histories: Sequence[WorkflowHistory], *, pool: Pool, planner: P
 
     # Nothing is read or asked in a replay: neither the journal nor the model's provider has to be there.
     settings = Settings(control=Control(journal=SecretStr("postgresql://nowhere")), planner=planner)
-    return [one.broken async for one in replayed(pool, settings, one_by_one()) if one.broken is not None]
+    return [one.breaks async for one in replayed(pool, settings, one_by_one()) if one.breaks is not None]
 
 
 def test_every_path_has_a_recording_of_this_version_and_there_is_no_other() -> None:
@@ -44,18 +44,15 @@ def test_a_recording_is_of_the_path_that_its_name_says(path: Path) -> None:
     assert (len(histories) > 1) is path.continued
 
 
-@pytest.mark.parametrize("version", [folder.name for folder in sorted(FOLDER.iterdir())])
-@pytest.mark.parametrize("path", PATHS, ids=[path.name for path in PATHS])
-async def test_a_recorded_history_replays_on_this_code(
-    path: Path, version: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+async def test_a_recorded_history_replays_on_this_code(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    histories = recorded(path.name, FOLDER / version)
-    pool = Pool.CORE if isinstance(path.ends, State) else Pool.LLM
-    assert await breaks(histories, pool=pool, planner=path.planner) == []
+    pool, history = parse_history(text_of(file), file.name)
+    (planner,) = (path.planner for path in PATHS if path.name == file.name.partition(".")[0])
+    assert await breaks([history], pool=pool, planner=planner) == []
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.rglob("*.gz")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_a_recording_tells_nothing_of_the_machine_that_made_it(file: File) -> None:
     text = text_of(file)
     assert '"identity"' not in text

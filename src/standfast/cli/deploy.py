@@ -132,14 +132,14 @@ async def _move(settings: "Settings", client: "Client", deployments: "Deployment
         if version.use is not Use.OLD or not version.open:
             continue
         for pool in POOLS:
-            async with aclosing(histories(client, pool, deployments.on(version.build_id))) as found:
+            async with aclosing(histories(client, pool, deployments.under_way(version.build_id))) as found:
                 async for one in replayed(pool, settings, found):
-                    if one.broken is None:
+                    if one.breaks is None:
                         await deployments.move(one.workflow_id, one.run_id, own)
                         moved += 1
                     else:
                         broken += 1
-                        output.line(f"{one.workflow_id}  stays on {version.build_id}: {one.broken}", "red")
+                        output.line(f"{one.workflow_id}  stays on {version.build_id}: {one.breaks}", "red")
     output.line(f"{moved} moved to {own}, {broken} stay where they are")
     return broken
 

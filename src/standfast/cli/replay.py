@@ -92,10 +92,10 @@ class _Report:
     def add(self, one: "Replayed") -> None:
         self._replayed += 1
         self.progress.advance(self._task)
-        if one.broken is not None:
+        if one.breaks is not None:
             self._broken.append(one)
             if not self._output.as_json:
-                self._output.line(f"{one.workflow_id}  breaks: {one.broken}", "red")
+                self._output.line(f"{one.workflow_id}  breaks: {one.breaks}", "red")
 
     def conclude(self) -> int:
         """Say what was found, and return the exit code."""

@@ -24,7 +24,7 @@ async def replay(settings: Settings, workflow_ids: Iterable[str]) -> dict[str, s
     for workflow_id in workflow_ids:
         of_pool[Pool.LLM if "/plan/" in workflow_id else Pool.CORE].append(workflow_id)
     return {
-        one.workflow_id: one.broken or ""
+        one.workflow_id: one.breaks or ""
         for pool, chosen in of_pool.items()
         async for one in replayed(pool, settings, _histories(client, chosen))
     }
