@@ -24,11 +24,11 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast import cluster, steps, visibility
+from standfast import cluster, visibility
 from standfast.codec.reading import failures, of_workflow, reveal
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.documents import read_json_documents, validate
@@ -52,13 +52,13 @@ from standfast.spending import spending
 from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
+from standfast.submission import DIGEST, start_options
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry, timeline
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
-from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow
+from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow, broken_off
 
-_DIGEST = "ticket_digest"
 _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
 _AT_ONCE = 8  # histories fetched together
@@ -113,17 +113,11 @@ class Standfast:
                 await self._temporal.start_workflow(
                     TicketWorkflow.run,
                     ticket,
-                    id=ticket.workflow_id,
-                    task_queue=steps.Pool.CORE,
-                    task_timeout=steps.WORKFLOW_TASK,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    search_attributes=visibility.at_start(ticket.target),
-                    memo={_DIGEST: ticket.digest},
-                    static_summary=f"ticket {ticket.id} on {ticket.target}",
+                    **start_options(ticket),
                 )
             except WorkflowAlreadyStartedError:
-                await self._same(ticket)
+                await self.find(ticket)
                 return Submitted(workflow_id=ticket.workflow_id, started=False)
         return Submitted(workflow_id=ticket.workflow_id, started=True)
 
@@ -138,20 +132,22 @@ class Standfast:
         if len(tickets) > 1:  # a single one is told by `submit` itself
             for ticket in tickets:
                 with suppress(UnknownTicket):
-                    await self._same(ticket)
+                    await self.find(ticket)
         return [await self.submit(ticket) for ticket in tickets]
 
-    async def _same(self, ticket: Ticket) -> None:
-        """Return if the workflow with the ticket's id is about this very ticket.
+    async def find(self, ticket: Ticket) -> TicketRow:
+        """Return what is known about this very ticket, which was submitted before.
 
         Raises:
-            TicketConflict: it is about another one.
-            UnknownTicket: there is none.
+            TicketConflict: its id is used by a ticket with other content.
+            UnknownTicket: no ticket has its id.
+            ServiceUnavailable: Temporal can't be reached.
         """
         with self._translated(ticket.workflow_id):
             known = await self._handle(ticket.workflow_id).describe()
-        if await known.memo_value(_DIGEST, default=None) != ticket.digest:
+        if await known.memo_value(DIGEST, default=None) != ticket.digest:
             raise TicketConflict(f"{ticket.workflow_id} was submitted before with other content; use another id")
+        return _row(known)
 
     async def view(self, workflow_id: str) -> TicketView:
         """Return the whole ticket as its workflow sees it now.
@@ -214,6 +210,28 @@ class Standfast:
             rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
         return sorted(rows, key=lambda row: row.started_at, reverse=True)
 
+    async def rows(self, workflow_ids: Sequence[str]) -> dict[str, TicketRow]:
+        """Return tickets by their workflow ids, as Temporal's visibility store has them; it may not have all.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        query = (
+            f'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew" AND {_one_of("WorkflowId", workflow_ids)}'
+        )
+        with self._translated("list"):
+            return {found.id: _row(found) async for found in self._temporal.list_workflows(query)}
+
+    async def row(self, workflow_id: str) -> TicketRow:
+        """Return one ticket as Temporal has it at this moment.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated(workflow_id):
+            return _row(await self._handle(workflow_id).describe())
+
     async def wait(self, workflow_id: str) -> Outcome:
         """Wait until the ticket has ended, and return how; `failed` and `cancelled` are outcomes, too.
 
@@ -225,9 +243,7 @@ class Standfast:
             try:
                 return await self._handle(workflow_id).result()
             except WorkflowFailureError as error:
-                if isinstance(error.cause, CancelledError):
-                    return Outcome(state=State.CANCELLED, reason="Cancelled; nothing was changed.")
-                return Outcome(state=State.FAILED, reason=str(error.cause))
+                return broken_off(error.cause)
 
     async def watch(self, workflow_id: str) -> AsyncIterator[TicketView]:
         """Yield the view whenever it has changed, until the ticket has ended. Pushed by the server, not polled.
@@ -504,11 +520,24 @@ def parse_tickets(
     Raises:
         InvalidInput: naming source, line, field, value and what was expected.
     """
-    tickets: dict[str, Ticket] = {}
+    return [
+        ticket for _, ticket in parse_numbered_tickets(text, source=source, settings=settings, on_invalid=on_invalid)
+    ]
+
+
+def parse_numbered_tickets(
+    text: str, *, source: str, settings: Settings, on_invalid: Callable[[InvalidInput], None] | None = None
+) -> list[tuple[int, Ticket]]:
+    """Return the tickets in `text` as `parse_tickets` does, each with its line.
+
+    Raises:
+        InvalidInput: as for `parse_tickets`.
+    """
+    tickets: dict[str, tuple[int, Ticket]] = {}
     for line, document, value in read_json_documents(text, source=source, on_invalid=on_invalid):
         try:
             ticket = parse_ticket(value, source=source, line=line, text=document, settings=settings)
-            if tickets.setdefault(ticket.workflow_id, ticket) != ticket:
+            if tickets.setdefault(ticket.workflow_id, (line, ticket))[1] != ticket:
                 raise TicketConflict(f"{source}, line {line}: {ticket.workflow_id} is in this file with other content")
         except InvalidInput as error:
             if on_invalid is None:
@@ -584,6 +613,7 @@ def _row(found: WorkflowExecution) -> TicketRow:
         risk=Verdict(risk) if risk else None,
         started_at=found.start_time,
         closed_at=found.close_time,
+        batch=found.parent_id,
     )
 
 

@@ -5,7 +5,10 @@ StandfastError                     has a stable `code`, and the exit code of the
 │   ├── UnknownTarget              2  no such target in the settings
 │   ├── TicketConflict             2  the id is used by a ticket with other content
 │   ├── PayloadTooLarge            2  more than can be passed from step to step
-│   └── UnknownTicket              2  no workflow has this id
+│   ├── UnknownTicket              2  no workflow has this id
+│   ├── BatchConflict              2  the id is used by a batch of other tickets
+│   └── UnknownBatch               2  no batch has this id
+├── BatchEnded                     1  too late: the batch has ended
 ├── DecisionRefused                   the decision changed nothing: 2 stale, 4 unsigned or not yours to take, 1 too late
 ├── PayloadLost                    1  stored content is not there any more, or not what was stored
 ├── NotPermitted                   4  a credential this process needs was not given to it
@@ -58,6 +61,24 @@ class PayloadLost(StandfastError):  # noqa: N818
     """Stored content that is not there any more, or is not what was stored."""
 
     code = "payload-lost"
+
+
+class BatchConflict(InvalidInput):
+    """The batch's id was used before, for other tickets."""
+
+    code = "batch-conflict"
+
+
+class UnknownBatch(InvalidInput):
+    """No batch has this id."""
+
+    code = "unknown-batch"
+
+
+class BatchEnded(StandfastError):  # noqa: N818
+    """Nothing can be done about a batch that has ended."""
+
+    code = "batch-ended"
 
 
 class DecisionRefused(StandfastError):  # noqa: N818

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
+from standfast.batch import Cancelled, CancelRequest, Page, PageRequest, Recorded, RecordRequest
 from standfast.context import Context
 from standfast.decision import Decision, DecisionRecord, Refusal
 from standfast.domain import Record
@@ -214,6 +215,16 @@ OWN_FUNCTION_RETRY = RetryPolicy(
     non_retryable_error_types=_NEVER_AGAIN,
 )
 
+# The batch's workflow replays thousands of events. Its tickets don't wait for it: only the next ones do.
+BATCH_TASK = timedelta(seconds=10)
+# What ended is recorded together with what ends soon after.
+BATCH_GATHER = timedelta(seconds=2)
+# How soon a batch looks at tickets that say nothing; while nothing happens, twice as long each time, up to...
+BATCH_FIRST_LOOK = timedelta(seconds=1)
+BATCH_LAST_LOOK = timedelta(minutes=1)
+# A ticket that needs no person and no second thought has ended after this: no need to ask.
+BATCH_SILENCE = timedelta(seconds=3)
+
 
 def pause(policy: RetryPolicy, attempt: int) -> timedelta:
     """Return how long to wait after a failed attempt: twice as long after each, up to the policy's longest interval."""
@@ -232,7 +243,7 @@ class Step(Generic[Request, Result]):
     start_to_close: timedelta
     """One attempt may take this long."""
     give_up_after: timedelta | None
-    """All attempts together; None where their number is limited instead."""
+    """All attempts together; None where their number is limited instead, or nothing is."""
     retry: RetryPolicy = field(default_factory=lambda: _RETRY)
     cancellation: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL
 
@@ -312,4 +323,27 @@ CONCLUDE: Step[ConcludeRequest, str] = Step(
     result=str,
     start_to_close=timedelta(seconds=10),  # one audit row
     give_up_after=timedelta(days=7),  # people see the end meanwhile, and get a week to bring the control database back
+)
+
+# A batch outlasts any outage: its tickets are under way, and somebody wants to know what became of them.
+BATCH_PAGE: Step[PageRequest, Page] = Step(
+    name="batch_page",
+    pool=Pool.CORE,
+    result=Page,
+    start_to_close=timedelta(seconds=30),
+    give_up_after=None,
+)
+BATCH_RECORD: Step[RecordRequest, Recorded] = Step(
+    name="batch_record",
+    pool=Pool.CORE,
+    result=Recorded,
+    start_to_close=timedelta(minutes=2),  # looks at some hundred tickets
+    give_up_after=None,
+)
+BATCH_CANCEL: Step[CancelRequest, Cancelled] = Step(
+    name="batch_cancel",
+    pool=Pool.CORE,
+    result=Cancelled,
+    start_to_close=timedelta(minutes=10),  # asks every ticket that is under way
+    give_up_after=None,
 )

@@ -23,6 +23,8 @@ class TicketRow(Record):
     """The verdict of the latest report; None before there is one."""
     started_at: datetime
     closed_at: datetime | None
+    batch: str | None = None
+    """Workflow id of the batch that started it."""
 
 
 def at_start(target: str) -> TypedSearchAttributes:

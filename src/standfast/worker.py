@@ -51,21 +51,27 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
     """Return what `pool` serves. Imports are late: a pool loads its own libraries only."""
     match pool:
         case Pool.CORE:
-            from standfast.conclusion import Recorder  # noqa: PLC0415 - see the docstring
+            from standfast.batching.activities import Batching  # noqa: PLC0415 - see the docstring
+            from standfast.batching.workflow import BatchWorkflow  # noqa: PLC0415
+            from standfast.conclusion import Recorder  # noqa: PLC0415
             from standfast.retrieval.activity import Retrieval  # noqa: PLC0415
             from standfast.review import Reviewer  # noqa: PLC0415
             from standfast.safety.activity import Validation  # noqa: PLC0415
             from standfast.workflow import TicketWorkflow  # noqa: PLC0415
 
             reviewer = Reviewer(databases, settings.review)
+            batching = Batching(databases, settings)
             return Registrations(
-                workflows=[TicketWorkflow],
+                workflows=[TicketWorkflow, BatchWorkflow],
                 activities=[
                     Retrieval(databases).gather,
                     Validation(databases, settings).validate,
                     reviewer.review,
                     reviewer.remind,
                     Recorder(databases).conclude,
+                    batching.page,
+                    batching.record,
+                    batching.cancel,
                 ],
             )
         case Pool.LLM:

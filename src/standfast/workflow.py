@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     # By their full names first: a module that only `from` finds would be loaded again for every run of the workflow.
@@ -403,6 +403,13 @@ def _carried(start: Ticket | Carried) -> Carried:
     if isinstance(start, Carried):
         return start
     return Carried(view=TicketView(workflow_id=workflow.info().workflow_id, ticket=start, state=State.GATHERING))
+
+
+def broken_off(cause: BaseException | None) -> Outcome:
+    """Return the outcome of a ticket whose workflow ended without one: it failed, or was ended from outside."""
+    if isinstance(cause, CancelledError):
+        return Outcome(state=State.CANCELLED, reason=CANCELLED_REASON)
+    return Outcome(state=State.FAILED, reason=str(cause))
 
 
 def _was_given_up(error: FailureError) -> bool:

@@ -32,6 +32,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "demo": _Command("demo", "Run everything and submit the sample tickets."),
     "chaos": _Command("chaos", "Prove durability: faults on purpose in a set-up of its own."),
     "submit": _Command("tickets", "Submit tickets from a file of JSON or JSON lines."),
+    "batch": _Command("batch", "Hand out thousands of tickets, a few at a time."),
     "list": _Command("tickets", "List tickets, newest first."),
     "show": _Command("tickets", "Show one ticket whole."),
     "history": _Command("tickets", "Show what happened to one ticket, step by step."),

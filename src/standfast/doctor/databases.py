@@ -44,9 +44,19 @@ _EXECUTED = Right(
 _OURS: Mapping[Role, Sequence[Right]] = {Role.WRITER: _LEDGER, Role.REHEARSER: (_EXECUTED,)}
 _CONTROL = (
     *(right for table in ("migration", "model_call", "audit") for right in _ours(table, _READ)),
-    *(right for table in ("constraints", "namespace", "payload") for right in _ours(table, _APPEND)),
+    *(
+        right
+        for table in ("constraints", "namespace", "payload", "batch", "batch_ticket")
+        for right in _ours(table, _APPEND)
+    ),
     *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
     *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
+    Right(
+        schema="standfast",
+        name="batch_ticket",
+        privilege=Privilege.UPDATE,
+        columns=("ended_at", "ending", "state", "submitted_before"),
+    ),
 )
 _JOURNAL = (
     *_ours("migration", _READ),

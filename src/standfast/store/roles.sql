@@ -145,7 +145,9 @@ GRANT SELECT ON standfast.migration, standfast.model_call, standfast.audit TO {r
 GRANT SELECT, INSERT ON standfast.constraints, standfast.namespace TO {roles};
 GRANT EXECUTE ON FUNCTION standfast.append_audit TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles};
-GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles}
+GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles};
+GRANT SELECT, INSERT ON standfast.batch, standfast.batch_ticket TO {roles};
+GRANT UPDATE (state, submitted_before, ending, ended_at) ON standfast.batch_ticket TO {roles}
 
 -- grant_journal --
 -- Append and read, and count how often a recorded answer was used again.

@@ -1,0 +1,217 @@
+"""A client's part of batches: start one, or find it, follow it, steer it, and read what became of its tickets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from time import monotonic
+from typing import Self
+
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from standfast import cluster, steps
+from standfast.batch import MAX_TICKETS, Batch, BatchState, Pace, Progress, Result, content_digest, workflow_id
+from standfast.batching.register import Register
+from standfast.batching.workflow import BatchWorkflow
+from standfast.domain import Record
+from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch
+from standfast.settings import Settings
+from standfast.store.connections import Databases
+from standfast.ticket import Ticket
+
+_ANSWER = timedelta(seconds=10)  # how long a worker may take
+_ID_DIGITS = 16  # of the content's digest
+_PAUSE = 0.5  # seconds between two questions how far it is
+_PATIENCE = 60.0  # seconds without an answer: workers and servers come back
+_STOPPED = frozenset(
+    {
+        WorkflowExecutionStatus.FAILED,
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.TIMED_OUT,
+        WorkflowExecutionStatus.CANCELED,
+    }
+)
+
+
+class Started(Record):
+    """What `start` returns."""
+
+    batch_id: str
+    tickets: int
+    started: bool
+    """False if the same batch was started before."""
+
+
+class Batches:
+    """The batches of one Standfast installation."""
+
+    def __init__(self, temporal: Client, settings: Settings, databases: Databases) -> None:
+        self._temporal = temporal
+        self._settings = settings
+        self._databases = databases
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, settings: Settings) -> AsyncIterator[Self]:
+        """Connect to Temporal; the control database is connected to when it is needed.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        async with Databases(settings, application="standfast batch") as databases:
+            yield cls(await cluster.connect(settings), settings, databases)
+
+    async def start(
+        self,
+        tickets: Sequence[tuple[int, Ticket]],
+        *,
+        batch_id: str | None = None,
+        pace: Pace | None = None,
+        events_per_run: int | None = None,
+    ) -> Started:
+        """Start a batch of these tickets, each with its line, or find it if it was started before.
+
+        One whose workflow was ended from outside, or failed, goes on. Without an id it gets one from its content.
+
+        Raises:
+            BatchConflict: another batch has its id.
+            InvalidInput: the id can't be one, there are too many tickets, or one is too large.
+            NotPermitted: this process has no URL of the control database.
+            ServiceUnavailable: Temporal or the control database can't be reached.
+        """
+        if len(tickets) > MAX_TICKETS:
+            raise InvalidInput(f"{len(tickets)} tickets are too many for one batch; split them, {MAX_TICKETS} at most")
+        digest = content_digest([ticket for _, ticket in tickets])
+        batch = _batch(batch_id or digest[:_ID_DIGITS], len(tickets), pace or Pace(), events_per_run)
+        async with self._register(batch.id) as register:
+            await register.create(digest, tickets)
+        with self._translated(batch.id):
+            try:
+                await self._temporal.start_workflow(
+                    BatchWorkflow.run,
+                    batch,
+                    id=batch.workflow_id,
+                    task_queue=steps.Pool.CORE,
+                    task_timeout=steps.BATCH_TASK,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                    static_summary=f"batch of {batch.tickets} tickets",
+                )
+            except WorkflowAlreadyStartedError:
+                return Started(batch_id=batch.id, tickets=batch.tickets, started=False)
+        return Started(batch_id=batch.id, tickets=batch.tickets, started=True)
+
+    async def progress(self, batch_id: str) -> Progress:
+        """Return how far the batch is, also after its end.
+
+        Raises:
+            UnknownBatch: no such batch.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        with self._translated(batch_id):
+            status = (await self._handle(batch_id).describe()).status
+            progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=_ANSWER)
+        return progress.model_copy(update={"state": BatchState.STOPPED}) if status in _STOPPED else progress
+
+    async def follow(self, batch_id: str) -> AsyncIterator[Progress]:
+        """Yield how far the batch is, until it has ended. Sits out a minute in which nobody answers.
+
+        Raises:
+            UnknownBatch: no such batch.
+            ServiceUnavailable: Temporal, or every core worker, stays away.
+        """
+        answered = monotonic()
+        while True:
+            try:
+                progress = await self.progress(batch_id)
+            except ServiceUnavailable:
+                if monotonic() - answered > _PATIENCE:
+                    raise
+            else:
+                answered = monotonic()
+                yield progress
+                if progress.state.is_end:
+                    return
+            await asyncio.sleep(_PAUSE)
+
+    async def pause(self, batch_id: str) -> Progress:
+        """Start no further tickets until `resume`; those under way go on.
+
+        Raises:
+            UnknownBatch: no such batch.
+            BatchEnded: it has ended.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        with self._translated(batch_id):
+            return await self._handle(batch_id).execute_update(BatchWorkflow.pause, rpc_timeout=_ANSWER)
+
+    async def resume(self, batch_id: str) -> Progress:
+        """Go on after a pause.
+
+        Raises: as `pause` does.
+        """
+        with self._translated(batch_id):
+            return await self._handle(batch_id).execute_update(BatchWorkflow.resume, rpc_timeout=_ANSWER)
+
+    async def cancel(self, batch_id: str, *, tickets: bool = False) -> Progress:
+        """Start no further tickets, for good; with `tickets`, cancel those that the batch has started, too.
+
+        Raises: as `pause` does.
+        """
+        with self._translated(batch_id):
+            return await self._handle(batch_id).execute_update(BatchWorkflow.cancel, tickets, rpc_timeout=_ANSWER)
+
+    async def results(self, batch_id: str) -> AsyncIterator[Result]:
+        """Yield what is known about each ticket, in the order of the file.
+
+        Raises:
+            UnknownBatch: no such batch.
+            NotPermitted: this process has no URL of the control database.
+            ServiceUnavailable: the control database can't be reached.
+        """
+        async with self._register(batch_id) as register:
+            async for result in register.results():
+                yield result
+
+    @asynccontextmanager
+    async def _register(self, batch_id: str) -> AsyncIterator[Register]:
+        async with self._databases.control() as connection:
+            yield Register(batch_id, connection, self._temporal)
+
+    def _handle(self, batch_id: str) -> WorkflowHandle[BatchWorkflow, Progress]:
+        return self._temporal.get_workflow_handle_for(BatchWorkflow.run, workflow_id(batch_id))
+
+    @contextmanager
+    def _translated(self, batch_id: str) -> Iterator[None]:
+        """Turn Temporal's errors into ours."""
+        nobody = (
+            f"no core worker answered for batch {batch_id} within {int(_ANSWER.total_seconds())} s; is `standfast up` "
+            "or a core worker running? The batch goes on when one is"
+        )
+        try:
+            yield
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            if isinstance(error.__cause__, asyncio.CancelledError):
+                raise error.__cause__ from None  # the caller was cancelled, which Temporal's client hides
+            raise ServiceUnavailable(nobody) from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                if "already completed" in error.message:
+                    raise BatchEnded(f"batch {batch_id} has ended already") from error
+                raise UnknownBatch(f"unknown batch {batch_id}") from error
+            if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
+                raise ServiceUnavailable(nobody) from error
+            raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+def _batch(batch_id: str, tickets: int, pace: Pace, events_per_run: int | None) -> Batch:
+    length = {} if events_per_run is None else {"events_per_run": events_per_run}
+    try:
+        return Batch(id=batch_id, tickets=tickets, pace=pace, **length)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InvalidInput(f"batch {batch_id!r}: {problem['loc'][0]}: {problem['msg']}") from error

@@ -1,0 +1,192 @@
+"""The register: the tickets of batches in the control database, and the state of each."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from psycopg import AsyncCursor
+from psycopg.rows import DictRow
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.converter import DataConverter, WorkflowSerializationContext
+
+from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
+from standfast.domain import Record
+from standfast.errors import BatchConflict, InvalidInput, UnknownBatch
+from standfast.store.connections import Connection
+from standfast.store.sql import statements
+from standfast.ticket import Ticket
+
+_SQL = statements(__package__, "register.sql")
+_PAGE = 100  # tickets...
+_PAGE_BYTES = 128 * 1024  # ...or so many bytes of them are read together; the batch's history keeps them for a while
+_RESULTS = 500
+MAX_TICKET_BYTES = 1024 * 1024  # a payload of Temporal's has at most twice as many
+
+Cursor = AsyncCursor[DictRow]
+Stored = TypeVar("Stored", Ticket, Ending)
+
+
+class Register:
+    """The register of one batch. What it stores is encrypted as the payloads of the tickets' workflows are."""
+
+    def __init__(self, batch_id: str, connection: Connection, temporal: Client) -> None:
+        self._batch_id = batch_id
+        self._connection = connection
+        self._temporal = temporal
+
+    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]]) -> bool:
+        """Write down a batch of tickets, each with its line; tell whether it is new. Whole or not at all.
+
+        Raises:
+            BatchConflict: another batch has its id.
+            InvalidInput: a ticket is too large.
+        """
+        rows = [
+            (self._batch_id, position, line, ticket.workflow_id, await self._stored_ticket(line, ticket))
+            for position, (line, ticket) in enumerate(tickets)
+        ]
+        async with self._connection.transaction():
+            created = await self._run("create", digest=digest, tickets=len(tickets))
+            if created.rowcount == 0:
+                known, _ = await self.about()
+                if known != digest:
+                    raise BatchConflict(f"batch {self._batch_id} has other tickets; use another --id")
+                return False
+            async with self._connection.cursor().copy(_SQL["fill"]) as copy:
+                for row in rows:
+                    await copy.write_row(row)
+        return True
+
+    async def about(self) -> tuple[str, int]:
+        """Return the digest and the number of the batch's tickets.
+
+        Raises:
+            UnknownBatch: no such batch.
+        """
+        row = await (await self._run("find")).fetchone()
+        if row is None:
+            raise UnknownBatch(f"unknown batch {self._batch_id}")
+        return row["digest"], row["tickets"]
+
+    async def page(self, first: int) -> tuple[NumberedTicket, ...]:
+        """Return the next tickets that were not started, from a position on."""
+        return await self._tickets(await self._run("page", first=first, limit=_PAGE, bytes=_PAGE_BYTES))
+
+    async def tickets(self, positions: Sequence[int]) -> tuple[NumberedTicket, ...]:
+        """Return the tickets at these positions."""
+        return await self._tickets(await self._run("tickets", positions=list(positions)))
+
+    async def take_back(self) -> None:
+        """Note that tickets that were under way are to be handed out again; who was started is found then."""
+        await self._run("take_back")
+
+    async def hand_out(self, handed_out: int) -> None:
+        """Note that the tickets before a position were started."""
+        await self._run("hand_out", handed_out=handed_out)
+
+    async def leave_out(self, handed_out: int) -> int:
+        """Note that those from a position on will not be started, and return their number."""
+        return (await self._run("leave_out", handed_out=handed_out)).rowcount
+
+    async def meet(self, positions: Sequence[int]) -> None:
+        """Note that tickets were there before the batch."""
+        await self._run("meet", positions=list(positions))
+
+    async def note(self, states: Mapping[int, TicketState]) -> None:
+        """Note the states of tickets that have not ended, by their positions."""
+        await self._run("note", positions=list(states), states=[s.value for s in states.values()])
+
+    async def end(self, endings: Iterable[Ended]) -> None:
+        """Note how tickets ended; what was noted first holds."""
+        by_position = {ended.position: ended.ending for ended in endings}
+        for row in await (await self._run("workflow_ids", positions=list(by_position))).fetchall():
+            ending = by_position[row["position"]]
+            await self._run(
+                "end",
+                position=row["position"],
+                state=ending.state,
+                ending=await self._sealed(row["workflow_id"], ending),
+                ended_at=ending.ended_at,
+            )
+
+    async def silent(self, positions: Sequence[int]) -> dict[int, str]:
+        """Return position and workflow id of those that have not ended."""
+        return await self._ids("silent", positions=list(positions))
+
+    async def others(self, window: Sequence[int], after: int, limit: int) -> dict[int, str]:
+        """Return position and workflow id of the next ones outside of the window that have not ended."""
+        return await self._ids("others", window=list(window), after=after, limit=limit)
+
+    async def started(self) -> dict[int, str]:
+        """Return position and workflow id of all that the batch has started and that have not ended."""
+        return await self._ids("started")
+
+    async def freed(self, window: Sequence[int]) -> tuple[int, ...]:
+        """Return the positions that need no place in the window any more."""
+        rows = await (await self._run("freed", window=list(window))).fetchall()
+        return tuple(row["position"] for row in rows)
+
+    async def states(self) -> States:
+        """Count the tickets by their states."""
+        rows = await (await self._run("states")).fetchall()
+        return {TicketState(row["state"]): row["tickets"] for row in rows}
+
+    async def results(self) -> AsyncIterator[Result]:
+        """Yield all tickets in the order of the file.
+
+        Raises:
+            UnknownBatch: no such batch.
+        """
+        await self.about()
+        after = -1
+        while rows := await (await self._run("results", after=after, limit=_RESULTS)).fetchall():
+            for row in rows:
+                ending = row["ending"] and await self._opened(row["workflow_id"], Ending, row["ending"])
+                yield Result.model_validate(row | {"ending": ending})
+            after = rows[-1]["position"]
+
+    async def _run(self, statement: str, **parameters: Any) -> Cursor:
+        return await self._connection.execute(_SQL[statement], {"batch_id": self._batch_id, **parameters})
+
+    async def _ids(self, statement: str, **parameters: Any) -> dict[int, str]:
+        rows = await (await self._run(statement, **parameters)).fetchall()
+        return {row["position"]: row["workflow_id"] for row in rows}
+
+    async def _tickets(self, cursor: Cursor) -> tuple[NumberedTicket, ...]:
+        return tuple(
+            [
+                NumberedTicket(
+                    position=row["position"], ticket=await self._opened(row["workflow_id"], Ticket, row["ticket"])
+                )
+                for row in await cursor.fetchall()
+            ]
+        )
+
+    async def _stored_ticket(self, line: int, ticket: Ticket) -> bytes:
+        stored = await self._sealed(ticket.workflow_id, ticket)
+        if len(stored) > MAX_TICKET_BYTES:
+            raise InvalidInput(
+                f"line {line}: {ticket.workflow_id} has {len(stored)} bytes, at most {MAX_TICKET_BYTES} are allowed; "
+                "leave out what its subject and metadata need not have"
+            )
+        return stored
+
+    async def _sealed(self, workflow_id: str, value: Record | Ticket) -> bytes:
+        converter = self._converter(workflow_id)
+        payloads = converter.payload_converter.to_payloads([value])
+        if converter.payload_codec is not None:
+            payloads = await converter.payload_codec.encode(payloads)
+        return payloads[0].SerializeToString()
+
+    async def _opened(self, workflow_id: str, kind: type[Stored], stored: bytes) -> Stored:
+        converter = self._converter(workflow_id)
+        payloads = [Payload.FromString(stored)]
+        if converter.payload_codec is not None:
+            payloads = await converter.payload_codec.decode(payloads)
+        value: Stored = converter.payload_converter.from_payloads(payloads, [kind])[0]
+        return value
+
+    def _converter(self, workflow_id: str) -> DataConverter:
+        """Return the converter of a ticket's workflow, without external storage: rows are this database's own."""
+        context = WorkflowSerializationContext(namespace=self._temporal.namespace, workflow_id=workflow_id)
+        return self._temporal.data_converter.with_context(context)
