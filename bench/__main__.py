@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import check, codec, documents, latency, pipeline, recovery
+from bench import batch, check, codec, documents, latency, pipeline, recovery
 from bench.report import Report
 
 Run = Coroutine[Any, Any, Report]
@@ -72,6 +72,16 @@ def check_(file: Path | None, *, quick: bool) -> None:
 def codec_(file: Path | None, *, quick: bool) -> None:
     """What encryption costs, for a payload and on the pipeline."""
     _report(codec.run(codec.QUICK if quick else codec.Size()), file)
+
+
+@bench.command(name="batch")
+@keep
+@quick
+@click.option("--tickets", default=10_000, help="Of the largest batch.")
+def batch_(file: Path | None, *, quick: bool, tickets: int) -> None:
+    """Batches of 1,000 and 10,000 tickets: speed of each tenth, histories of the workflow, and every ticket proved."""
+    smaller = tuple(n for n in batch.Size().tickets if n < tickets)
+    _report(batch.run(batch.QUICK if quick else batch.Size(tickets=(*smaller, tickets))), file)
 
 
 @bench.command()

@@ -66,6 +66,8 @@ class Ending(Record):
 class Result(Record):
     """What is known about one ticket of a batch."""
 
+    position: int
+    """In the batch, from 0."""
     line: int
     """In the file that the batch was made of."""
     workflow_id: str

@@ -8,7 +8,13 @@ from time import monotonic
 from typing import Self
 
 from pydantic import ValidationError
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -174,8 +180,17 @@ class Batches:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._register(batch_id) as register:
-            async for result in register.results():
+            await register.about()
+        after = -1
+        while results := await self._results(batch_id, after):
+            for result in results:
                 yield result
+            after = results[-1].position
+
+    async def _results(self, batch_id: str, after: int) -> list[Result]:
+        """Return some results, with nothing held meanwhile that the reader of their output could hold up."""
+        async with self._register(batch_id) as register:
+            return await register.results(after)
 
     @asynccontextmanager
     async def _register(self, batch_id: str) -> AsyncIterator[Register]:
@@ -198,13 +213,16 @@ class Batches:
             if isinstance(error.__cause__, asyncio.CancelledError):
                 raise error.__cause__ from None  # the caller was cancelled, which Temporal's client hides
             raise ServiceUnavailable(nobody) from error
+        except WorkflowQueryFailedError as error:
+            raise ServiceUnavailable(f"batch {batch_id} can't be shown: {error}") from error
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                if "already completed" in error.message:
+            match error.status:
+                case RPCStatusCode.NOT_FOUND if "already completed" in error.message:
                     raise BatchEnded(f"batch {batch_id} has ended already") from error
-                raise UnknownBatch(f"unknown batch {batch_id}") from error
-            if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
-                raise ServiceUnavailable(nobody) from error
+                case RPCStatusCode.NOT_FOUND | RPCStatusCode.INVALID_ARGUMENT:
+                    raise UnknownBatch(f"unknown batch {batch_id}") from error
+                case RPCStatusCode.CANCELLED | RPCStatusCode.DEADLINE_EXCEEDED:
+                    raise ServiceUnavailable(nobody) from error
             raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
 

@@ -1,6 +1,7 @@
 """The register: the tickets of batches in the control database, and the state of each."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from psycopg import AsyncCursor
@@ -20,6 +21,7 @@ _SQL = statements(__package__, "register.sql")
 _PAGE = 100  # tickets...
 _PAGE_BYTES = 128 * 1024  # ...or so many bytes of them are read together; the batch's history keeps them for a while
 _RESULTS = 500
+_COPIED = 1_000  # tickets in one statement: more could take longer than statements may
 MAX_TICKET_BYTES = 1024 * 1024  # a payload of Temporal's has at most twice as many
 
 Cursor = AsyncCursor[DictRow]
@@ -35,26 +37,24 @@ class Register:
         self._temporal = temporal
 
     async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]]) -> bool:
-        """Write down a batch of tickets, each with its line; tell whether it is new. Whole or not at all.
+        """Write down a batch of tickets, each with its line; tell whether it is new.
 
         Raises:
             BatchConflict: another batch has its id.
             InvalidInput: a ticket is too large.
         """
-        rows = [
-            (self._batch_id, position, line, ticket.workflow_id, await self._stored_ticket(line, ticket))
-            for position, (line, ticket) in enumerate(tickets)
-        ]
-        async with self._connection.transaction():
-            created = await self._run("create", digest=digest, tickets=len(tickets))
-            if created.rowcount == 0:
-                known, _ = await self.about()
-                if known != digest:
-                    raise BatchConflict(f"batch {self._batch_id} has other tickets; use another --id")
-                return False
+        created = await self._run("create", digest=digest, tickets=len(tickets))
+        if created.rowcount == 0:
+            known, _ = await self.about()
+            if known != digest:
+                raise BatchConflict(f"batch {self._batch_id} has other tickets; use another --id")
+            return False
+        numbered = enumerate(tickets)
+        while some := list(islice(numbered, _COPIED)):
+            rows = [(position, line, one.workflow_id, await self._ticket(line, one)) for position, (line, one) in some]
             async with self._connection.cursor().copy(_SQL["fill"]) as copy:
                 for row in rows:
-                    await copy.write_row(row)
+                    await copy.write_row((self._batch_id, *row))
         return True
 
     async def about(self) -> tuple[str, int]:
@@ -99,15 +99,14 @@ class Register:
     async def end(self, endings: Iterable[Ended]) -> None:
         """Note how tickets ended; what was noted first holds."""
         by_position = {ended.position: ended.ending for ended in endings}
-        for row in await (await self._run("workflow_ids", positions=list(by_position))).fetchall():
-            ending = by_position[row["position"]]
-            await self._run(
-                "end",
-                position=row["position"],
-                state=ending.state,
-                ending=await self._sealed(row["workflow_id"], ending),
-                ended_at=ending.ended_at,
-            )
+        ids = await self._ids("workflow_ids", positions=list(by_position))
+        await self._run(
+            "end",
+            positions=list(ids),
+            states=[by_position[position].state.value for position in ids],
+            endings=[await self._sealed(one, by_position[position]) for position, one in ids.items()],
+            ended_at=[by_position[position].ended_at for position in ids],
+        )
 
     async def silent(self, positions: Sequence[int]) -> dict[int, str]:
         """Return position and workflow id of those that have not ended."""
@@ -131,19 +130,11 @@ class Register:
         rows = await (await self._run("states")).fetchall()
         return {TicketState(row["state"]): row["tickets"] for row in rows}
 
-    async def results(self) -> AsyncIterator[Result]:
-        """Yield all tickets in the order of the file.
-
-        Raises:
-            UnknownBatch: no such batch.
-        """
-        await self.about()
-        after = -1
-        while rows := await (await self._run("results", after=after, limit=_RESULTS)).fetchall():
-            for row in rows:
-                ending = row["ending"] and await self._opened(row["workflow_id"], Ending, row["ending"])
-                yield Result.model_validate(row | {"ending": ending})
-            after = rows[-1]["position"]
+    async def results(self, after: int) -> list[Result]:
+        """Return the next results after a position, none if there are no more."""
+        rows = await (await self._run("results", after=after, limit=_RESULTS)).fetchall()
+        endings = [row["ending"] and await self._opened(row["workflow_id"], Ending, row["ending"]) for row in rows]
+        return [Result.model_validate(row | {"ending": e}) for row, e in zip(rows, endings, strict=True)]
 
     async def _run(self, statement: str, **parameters: Any) -> Cursor:
         return await self._connection.execute(_SQL[statement], {"batch_id": self._batch_id, **parameters})
@@ -162,7 +153,7 @@ class Register:
             ]
         )
 
-    async def _stored_ticket(self, line: int, ticket: Ticket) -> bytes:
+    async def _ticket(self, line: int, ticket: Ticket) -> bytes:
         stored = await self._sealed(ticket.workflow_id, ticket)
         if len(stored) > MAX_TICKET_BYTES:
             raise InvalidInput(

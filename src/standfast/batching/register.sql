@@ -59,9 +59,11 @@ FROM unnest(%(positions)s::integer[], %(states)s::text[]) AS s (position, state)
 WHERE t.batch_id = %(batch_id)s AND t.position = s.position AND t.ended_at IS NULL AND t.state <> s.state
 
 -- end --
--- How a ticket ended; what was said first holds.
-UPDATE standfast.batch_ticket SET state = %(state)s, ending = %(ending)s, ended_at = %(ended_at)s
-WHERE batch_id = %(batch_id)s AND position = %(position)s AND ended_at IS NULL
+-- How tickets ended; what was said first holds.
+UPDATE standfast.batch_ticket AS t SET state = e.state, ending = e.ending, ended_at = e.ended_at
+FROM unnest(%(positions)s::integer[], %(states)s::text[], %(endings)s::bytea[], %(ended_at)s::timestamptz[])
+    AS e (position, state, ending, ended_at)
+WHERE t.batch_id = %(batch_id)s AND t.position = e.position AND t.ended_at IS NULL
 
 -- workflow_ids --
 -- The workflow ids of some tickets.

@@ -1,0 +1,339 @@
+"""Thousands of tickets by one durable workflow: each once, in any weather, and the results say exactly what became."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import pytest_asyncio
+from temporalio.client import Client, WorkflowExecution
+
+from standfast import batch, cluster
+from standfast.batch import BatchState, Pace, Progress, Result, TicketState
+from standfast.batching.client import Batches, Started
+from standfast.batching.register import MAX_TICKET_BYTES
+from standfast.client import Standfast
+from standfast.decision import DecisionVerdict
+from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
+from standfast.local import configuration
+from standfast.steps import Pool
+from standfast.ticket import Ticket
+from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
+from tests.processes import LIMIT
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WORKER = (
+    "import asyncio; from standfast import settings, worker; asyncio.run(worker.run('core', settings.load_settings()))"
+)
+
+
+@dataclass
+class Batching:
+    """An installation, and its batches."""
+
+    shop: Installation
+    batches: Batches
+    temporal: Client
+
+    async def start(self, tickets: Iterable[Ticket], **options: Any) -> str:
+        return (await self.found(tickets, **options)).batch_id
+
+    async def found(self, tickets: Iterable[Ticket], **options: Any) -> Started:
+        return await self.batches.start(list(enumerate(tickets, 1)), **options)
+
+    async def until(self, batch_id: str, condition: Callable[[Progress], bool]) -> Progress:
+        async with asyncio.timeout(LIMIT):
+            async for progress in self.batches.follow(batch_id):
+                if condition(progress):
+                    return progress
+        msg = f"batch {batch_id} ended before the condition held"
+        raise AssertionError(msg)
+
+    async def end(self, batch_id: str) -> Progress:
+        return await self.until(batch_id, lambda progress: progress.state.is_end)
+
+    async def results(self, batch_id: str) -> list[Result]:
+        return [result async for result in self.batches.results(batch_id)]
+
+    async def runs(self, batch_id: str) -> list[WorkflowExecution]:
+        """Return the runs of the batch's workflow, oldest first."""
+        query = f'WorkflowId = "{batch.workflow_id(batch_id)}"'
+        found = [run async for run in self.temporal.list_workflows(query)]
+        return sorted(found, key=lambda run: run.start_time)
+
+    async def decide(self, ticket: Ticket, verdict: DecisionVerdict) -> None:
+        view = await self.shop.until_waiting(ticket.workflow_id)
+        await self.shop.decide(view, verdict, comment="so it is")
+
+    def executed(self, tickets: Iterable[Ticket]) -> list[tuple[str, int]]:
+        """Return how often each of these tickets is in the ledger, if it is."""
+        ids = [ticket.workflow_id for ticket in tickets]
+        query = "SELECT workflow_id, count(*) FROM standfast.ledger WHERE workflow_id = ANY(%s) GROUP BY 1 ORDER BY 1"
+        return [(one, times) for one, times in self.shop.query(query, ids)]
+
+
+def ticket(plan: dict[str, Any], **changes: Any) -> Ticket:
+    fields = {"id": f"B-{uuid4().hex[:12]}", "body": "please", "requester": "ana@example.com", "target": "shop"}
+    return Ticket.model_validate(fields | {"metadata": {"plan": plan}} | changes)
+
+
+def automatic(number: int) -> Ticket:
+    """A ticket whose plan runs by itself: one row, all values from the ticket."""
+    order = 1000 + number % 100
+    sql = "UPDATE shop.orders SET status = $1 WHERE id = $2"
+    plan = {"operations": [{"sql": sql, "params": ["please", order], "expect_rows": 1}]}
+    return ticket(plan, subject={"order_id": order})
+
+
+def risky() -> Ticket:
+    """A ticket whose plan waits for a person, and changes nothing."""
+    return ticket({"operations": [{"sql": "DELETE FROM shop.refunds WHERE order_id = $1", "params": [1]}]})
+
+
+def forbidden() -> Ticket:
+    return ticket({"operations": [{"sql": "TRUNCATE shop.orders CASCADE"}]})
+
+
+def once(tickets: Iterable[Ticket]) -> list[tuple[str, int]]:
+    return sorted((ticket.workflow_id, 1) for ticket in tickets)
+
+
+@asynccontextmanager
+async def batching(shop: Installation) -> AsyncIterator[Batching]:
+    async with Batches.connect(shop.settings) as batches:
+        yield Batching(shop, batches, await cluster.connect(shop.settings))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(postgres: str, temporal_server: str) -> AsyncIterator[Batching]:
+    async with installed(postgres, temporal_server) as installation, batching(installation) as shop:
+        yield shop
+
+
+async def test_the_results_say_of_each_ticket_what_became_of_it(shop: Batching) -> None:
+    done, rejected, blocked, failed = automatic(1), risky(), forbidden(), ticket({"operations": "none"})
+    batch_id = await shop.start([done, rejected, blocked, failed])
+    await shop.decide(rejected, DecisionVerdict.REJECT)
+    end = await shop.end(batch_id)
+    kinds = (TicketState.DONE, TicketState.REJECTED, TicketState.BLOCKED, TicketState.FAILED)
+    assert (end.state, end.states) == (BatchState.DONE, dict.fromkeys(kinds, 1))
+    results = await shop.results(batch_id)
+    assert [(one.line, one.workflow_id, one.state) for one in results] == [
+        (line, ticket.workflow_id, state)
+        for line, ticket, state in zip(range(1, 5), (done, rejected, blocked, failed), kinds, strict=True)
+    ]
+    endings = [one.ending for one in results if one.ending is not None]
+    assert [ending.reason.partition(" ")[0] for ending in endings] == ["Updates", "Rejected", "table.writes:", "plan"]
+    assert endings[0].execution is not None
+    assert endings[0].execution.counts[0]["shop.orders"].updated == 1
+    for one, ending in zip(results, endings, strict=True):
+        outcome = await shop.shop.client.wait(one.workflow_id)
+        assert (outcome.state.value, outcome.reason, outcome.execution) == (one.state, ending.reason, ending.execution)
+
+
+async def test_its_history_begins_anew_all_the_time_and_nothing_is_lost_or_done_twice(shop: Batching) -> None:
+    tickets = [automatic(number) for number in range(30)]
+    batch_id = await shop.start(tickets, pace=Pace(at_once=6), events_per_run=60)
+    end = await shop.end(batch_id)
+    assert end.states == {TicketState.DONE: len(tickets)}
+    assert shop.executed(tickets) == once(tickets)
+    assert [one.workflow_id for one in await shop.results(batch_id)] == [one.workflow_id for one in tickets]
+    runs = await shop.runs(batch_id)
+    assert len(runs) >= 3
+    assert max(run.history_length for run in runs) < 120
+
+
+async def test_the_same_batch_is_found_again_also_after_its_end(shop: Batching) -> None:
+    tickets = [automatic(number) for number in range(3)]
+    first, again = await shop.found(tickets), await shop.found(tickets)
+    assert (first.started, again.started) == (True, False)
+    assert first.batch_id == again.batch_id
+    end = await shop.end(first.batch_id)
+    assert not (await shop.found(tickets)).started
+    assert await shop.batches.progress(first.batch_id) == end
+    with pytest.raises(BatchEnded):
+        await shop.batches.pause(first.batch_id)
+
+
+async def test_an_id_stands_for_one_batch_only(shop: Batching) -> None:
+    name = f"refunds-{uuid4().hex[:8]}"
+    assert await shop.start([automatic(1)], batch_id=name) == name
+    with pytest.raises(BatchConflict, match="has other tickets"):
+        await shop.start([automatic(2)], batch_id=name)
+    await shop.end(name)
+
+
+async def test_what_is_no_batch_is_refused(shop: Batching) -> None:
+    with pytest.raises(InvalidInput, match="id"):
+        await shop.start([automatic(1)], batch_id="../x")
+    with pytest.raises(InvalidInput, match="too many"):
+        await shop.batches.start([(1, automatic(1))] * (batch.MAX_TICKETS + 1))
+    large = automatic(1).model_copy(update={"metadata": {"x": "y" * MAX_TICKET_BYTES}})
+    with pytest.raises(InvalidInput, match=r"line 2: .* bytes, at most"):
+        await shop.start([automatic(2), large])
+    for asked in (shop.batches.progress("none"), shop.batches.pause("none"), shop.results("none")):
+        with pytest.raises(UnknownBatch):
+            await asked
+
+
+async def test_tickets_that_were_there_before_are_found_and_others_under_their_ids_refused(shop: Batching) -> None:
+    ended, waiting, other, new = automatic(1), risky(), automatic(2), automatic(3)
+    for one in (ended, waiting, other):
+        await shop.shop.client.submit(one)
+    await shop.shop.client.wait(ended.workflow_id)
+    refused = other.model_copy(update={"body": "something else"})
+    batch_id = await shop.start([ended, waiting, refused, new])
+    await shop.decide(waiting, DecisionVerdict.REJECT)
+    await shop.end(batch_id)
+    results = await shop.results(batch_id)
+    assert [(one.state.value, one.submitted_before) for one in results] == [
+        ("done", True),
+        ("rejected", True),
+        ("refused", False),
+        ("done", False),
+    ]
+    assert results[2].ending is not None
+    assert "submitted before with other content" in results[2].ending.reason
+
+
+async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(shop: Batching) -> None:
+    waiting, others = [risky() for _ in range(3)], [automatic(number) for number in range(4)]
+    batch_id = await shop.start([*waiting, *others], pace=Pace(at_once=2))
+    seen = await shop.until(batch_id, lambda progress: progress.ended == len(others))
+    assert seen.states == {TicketState.WAITING: len(waiting), TicketState.DONE: len(others)}
+    for one in waiting:
+        await shop.decide(one, DecisionVerdict.APPROVE)
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: 7}
+
+
+async def test_a_later_run_learns_what_became_of_the_tickets_of_an_earlier_one(shop: Batching) -> None:
+    waiting = [risky() for _ in range(12)]
+    batch_id = await shop.start(waiting, events_per_run=50)
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: len(waiting)})
+    assert len(await shop.runs(batch_id)) >= 2
+    for one in waiting[1:]:
+        await shop.decide(one, DecisionVerdict.APPROVE)
+    await shop.temporal.get_workflow_handle(waiting[0].workflow_id).terminate("by hand")
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: 11, TicketState.FAILED: 1}
+    first, *_ = await shop.results(batch_id)
+    assert first.ending is not None
+    assert "terminated" in first.ending.reason
+
+
+async def test_a_paused_batch_starts_nothing_until_it_is_resumed(shop: Batching) -> None:
+    tickets = [automatic(number) for number in range(6)]
+    batch_id = await shop.start(tickets, pace=Pace(at_once=1))
+    assert (await shop.batches.pause(batch_id)).state is BatchState.PAUSED
+    under_way = (TicketState.RUNNING, TicketState.WAITING)
+    paused = await shop.until(batch_id, lambda p: not any(p.states.get(state) for state in under_way))
+    for number in range(3):  # meanwhile others are done
+        await shop.shop.client.wait((await shop.shop.client.submit(automatic(number))).workflow_id)
+    assert await shop.batches.progress(batch_id) == paused
+    assert paused.states[TicketState.READY] >= 4
+    assert (await shop.batches.resume(batch_id)).state is BatchState.RUNNING
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: 6}
+    assert shop.executed(tickets) == once(tickets)
+
+
+@pytest.mark.parametrize("by_temporal", [False, True])
+async def test_a_cancelled_batch_starts_nothing_more_and_waits_for_what_it_started(
+    shop: Batching, *, by_temporal: bool
+) -> None:
+    waiting, others = risky(), [automatic(number) for number in range(8)]
+    batch_id = await shop.start([waiting, *others], pace=Pace(at_once=1, per_minute=30))
+    await shop.shop.until_waiting(waiting.workflow_id)
+    if by_temporal:
+        await shop.temporal.get_workflow_handle(batch.workflow_id(batch_id)).cancel()
+    else:
+        assert (await shop.batches.cancel(batch_id)).state is BatchState.CANCELLING
+    left = await shop.until(batch_id, lambda p: p.ended == len(others))
+    assert left.state is BatchState.CANCELLING
+    await shop.decide(waiting, DecisionVerdict.APPROVE)
+    end = await shop.end(batch_id)
+    assert end.state is BatchState.CANCELLED
+    started = end.states[TicketState.DONE]
+    assert end.states == {TicketState.DONE: started, TicketState.NOT_STARTED: len(others) + 1 - started}
+    assert started < len(others)
+    assert len(shop.executed([waiting, *others])) == started
+
+
+async def test_the_tickets_of_a_batch_are_cancelled_with_it_but_not_those_that_were_there_before(
+    shop: Batching,
+) -> None:
+    before, own, never = risky(), [risky(), risky()], automatic(1)
+    await shop.shop.client.submit(before)
+    batch_id = await shop.start([before, *own, never], pace=Pace(per_minute=3))
+    for one in (before, own[0]):
+        await shop.shop.until_waiting(one.workflow_id)
+    await shop.batches.cancel(batch_id, tickets=True)
+    left = await shop.until(batch_id, lambda progress: progress.ended == 3)
+    assert left.states == {TicketState.WAITING: 1, TicketState.CANCELLED: 1, TicketState.NOT_STARTED: 2}
+    await shop.decide(before, DecisionVerdict.REJECT)
+    assert (await shop.end(batch_id)).state is BatchState.CANCELLED
+
+
+async def test_no_more_tickets_are_started_in_a_minute_than_are_wanted(shop: Batching) -> None:
+    tickets = [automatic(number) for number in range(6)]
+    await shop.end(await shop.start(tickets, pace=Pace(per_minute=120)))
+    at = sorted([(await shop.shop.client.row(one.workflow_id)).started_at for one in tickets])
+    assert (at[-1] - at[0]).total_seconds() >= 1.9
+
+
+async def test_a_batch_whose_workflow_was_terminated_goes_on_where_it_was(shop: Batching) -> None:
+    waiting, others = risky(), [automatic(number) for number in range(6)]
+    tickets = [waiting, *others]
+    batch_id = await shop.start(tickets, pace=Pace(per_minute=60))
+    await shop.until(batch_id, lambda progress: progress.ended > 0)
+    await shop.temporal.get_workflow_handle(batch.workflow_id(batch_id)).terminate("by hand")
+    assert (await shop.batches.progress(batch_id)).state is BatchState.STOPPED
+    again = await shop.found(tickets)
+    assert (again.batch_id, again.started) == (batch_id, True)
+    await shop.decide(waiting, DecisionVerdict.APPROVE)
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+    assert not any(one.submitted_before for one in await shop.results(batch_id))
+    assert len(shop.executed(tickets)) == len(tickets)
+
+
+async def test_workers_may_die_at_any_moment(postgres: str, temporal_server: str, tmp_path: Path) -> None:
+    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
+    file = tmp_path / "core.toml"
+    file.write_text(configuration.to_toml(configuration.pool(settings, Pool.CORE)))
+
+    async def worker() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WORKER, env={"STANDFAST_CONFIG": str(file), "PATH": "/usr/bin:/bin"}
+        )
+
+    async with serving(settings, Pool.LLM, Pool.DATABASE), Standfast.connect(settings) as client:
+        installation = Installation(settings, client, owner)
+        await installation.constrain(CONSTRAINTS)
+        first = await worker()
+        async with batching(installation) as shop:
+            tickets = [automatic(number) for number in range(20)]
+            batch_id = await shop.start(tickets, pace=Pace(at_once=4))
+            await shop.until(batch_id, lambda progress: progress.ended > 0)
+            first.kill()
+            await first.wait()
+            second = await worker()
+            try:
+                assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+            finally:
+                second.terminate()
+                await second.wait()
+            assert shop.executed(tickets) == once(tickets)
+
+
+async def test_what_was_asked_for_stays_in_the_register_as_it_was(shop: Batching) -> None:
+    batch_id = await shop.start([automatic(1)])
+    await shop.end(batch_id)
+    with psycopg.connect(shop.shop.control_url) as connection:
+        for change in ("DELETE FROM standfast.batch", "UPDATE standfast.batch_ticket SET ticket = ''"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(change.encode())
