@@ -114,7 +114,7 @@ async def _prove(batches: Batches, installation: Installation, batch_id: str, ti
     with psycopg.connect(installation.owner_url) as connection:
         ids = [ticket.workflow_id for ticket in tickets.values()]
         query = "SELECT workflow_id, count(*) FROM standfast.ledger WHERE workflow_id = ANY(%s) GROUP BY 1"
-        ledger = dict(connection.execute(query, [ids]).fetchall())
+        ledger: dict[str, int] = dict(connection.execute(query, [ids]).fetchall())
         notes = connection.execute("SELECT id, note FROM shop.orders").fetchall()
     changed = Counter((order, int(number)) for order, note in notes for number in re.findall(r"seen (\d+)", note))
     wrong = [

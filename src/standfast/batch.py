@@ -14,6 +14,8 @@ MAX_TICKETS = 100_000
 MAX_AT_ONCE = 500
 """Temporal lets a workflow have 2,000 children, those that wait for a person included."""
 MAX_PER_MINUTE = 60_000
+LOOKED_AT = 500
+"""Tickets outside of the window that are looked at together."""
 
 
 class TicketState(StrEnum):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from standfast.batch import (
+    LOOKED_AT,
     Cancelled,
     CancelRequest,
     Ended,
@@ -28,7 +29,6 @@ from standfast.settings import Settings
 from standfast.store.connections import Databases
 from standfast.visibility import TicketRow
 
-_OTHERS = 500  # tickets outside of the window that are looked at together
 _AT_ONCE = 8  # requests to Temporal
 _LOST = (
     "It ended so long ago that Temporal has removed it; the target's standfast.ledger tells whether it was executed."
@@ -65,7 +65,7 @@ class Batching:
             await register.hand_out(request.handed_out)
             await register.end(request.ended)
             met = await register.tickets(request.met)
-            others = await register.others(request.window, request.looked_up_to, _OTHERS)
+            others = await register.others(request.window, request.looked_up_to, LOOKED_AT)
             unheard = others | await register.silent(request.silent)
         looks = _Looks(Standfast(activity.client(), self._settings), workflow_id(request.batch_id))
         await looks.meet(met)
@@ -77,7 +77,7 @@ class Batching:
             return Recorded(
                 states=await register.states(),
                 freed=await register.freed(request.window),
-                looked_up_to=max(others) if len(others) == _OTHERS else -1,
+                looked_up_to=max(others) if len(others) == LOOKED_AT else -1,
             )
 
     @activity.defn(name="batch_cancel")

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     import standfast.workflow  # noqa: F401
     from standfast import steps
     from standfast.batch import (
+        LOOKED_AT,
         Batch,
         BatchState,
         CancelRequest,
@@ -41,7 +42,6 @@ with workflow.unsafe.imports_passed_through():
     from standfast.workflow import TicketWorkflow, broken_off
 
 _ENDINGS = 200  # are recorded together at most: a payload of moderate size
-_OTHERS = 500  # tickets outside of the window that are looked at together
 _LATELY = timedelta(minutes=1)  # what speed is measured over
 
 
@@ -67,7 +67,8 @@ class BatchWorkflow:
         self._speed = carried.speed
         self._paused = carried.paused
         self._cancelled = carried.cancelled
-        self._to_cancel: bool | None = None
+        never_left_out = carried.cancelled and TicketState.READY in carried.states
+        self._to_cancel: bool | None = False if never_left_out else None
         """A cancellation that came just now, and whether it is the tickets', too."""
 
     @workflow.run
@@ -217,7 +218,7 @@ class BatchWorkflow:
     def _longest_pause(self) -> timedelta:
         """All tickets that have not ended are looked at in this time, some hundred at once."""
         under_way = self._states.get(TicketState.RUNNING, 0) + self._states.get(TicketState.WAITING, 0)
-        return max(steps.BATCH_FIRST_LOOK, steps.BATCH_LAST_LOOK / (1 + under_way // _OTHERS))
+        return max(steps.BATCH_FIRST_LOOK, steps.BATCH_LAST_LOOK / (1 + under_way // LOOKED_AT))
 
     async def _cancel_what_is_left(self) -> bool:
         """Return whether something was to be cancelled."""
