@@ -409,7 +409,7 @@ def broken_off(cause: BaseException | None) -> Outcome:
     """Return the outcome of a ticket whose workflow ended without one: it failed, or was ended from outside."""
     if isinstance(cause, CancelledError):
         return Outcome(state=State.CANCELLED, reason=CANCELLED_REASON)
-    return Outcome(state=State.FAILED, reason=str(cause))
+    return Outcome(state=State.FAILED, reason=cause.message if isinstance(cause, FailureError) else str(cause))
 
 
 def _was_given_up(error: FailureError) -> bool:

@@ -112,9 +112,9 @@ class Register:
         """Return position and workflow id of those that have not ended."""
         return await self._ids("silent", positions=list(positions))
 
-    async def others(self, window: Sequence[int], after: int, limit: int) -> dict[int, str]:
-        """Return position and workflow id of the next ones outside of the window that have not ended."""
-        return await self._ids("others", window=list(window), after=after, limit=limit)
+    async def others(self, than: Sequence[int], after: int, limit: int) -> dict[int, str]:
+        """Return position and workflow id of the next ones that have not ended, beside those at some positions."""
+        return await self._ids("others", than=list(than), after=after, limit=limit)
 
     async def started(self) -> dict[int, str]:
         """Return position and workflow id of all that the batch has started and that have not ended."""

@@ -76,10 +76,10 @@ SELECT position, workflow_id FROM standfast.batch_ticket
 WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND position = ANY(%(positions)s)
 
 -- others --
--- The next tickets outside of the window that have not ended, as far as is known.
+-- The next tickets, beside some, that have not ended, as far as is known.
 SELECT position, workflow_id FROM standfast.batch_ticket
 WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND position > %(after)s
-    AND position <> ALL(%(window)s)
+    AND position <> ALL(%(than)s)
 ORDER BY position
 LIMIT %(limit)s
 

@@ -1,0 +1,111 @@
+"""An installation and its batches, and tickets for them whose plans the scripted planner answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowExecution
+
+from standfast import batch, cluster
+from standfast.batch import Progress, Result
+from standfast.batching.client import Batches, Started
+from standfast.decision import DecisionVerdict
+from standfast.errors import UnknownTicket
+from standfast.ticket import Ticket
+from standfast.view import TicketView
+from tests.integration.installation import Installation
+from tests.processes import LIMIT, eventually
+
+
+@dataclass
+class Batching:
+    """An installation, and its batches."""
+
+    shop: Installation
+    batches: Batches
+    temporal: Client
+
+    async def start(self, tickets: Iterable[Ticket], **options: Any) -> str:
+        return (await self.found(tickets, **options)).batch_id
+
+    async def found(self, tickets: Iterable[Ticket], **options: Any) -> Started:
+        return await self.batches.start(list(enumerate(tickets, 1)), **options)
+
+    async def until(self, batch_id: str, condition: Callable[[Progress], bool]) -> Progress:
+        async with asyncio.timeout(LIMIT):
+            async for progress in self.batches.follow(batch_id):
+                if condition(progress):
+                    return progress
+        msg = f"batch {batch_id} ended before the condition held"
+        raise AssertionError(msg)
+
+    async def until_ended(self, batch_id: str, number: int) -> Progress:
+        return await self.until(batch_id, lambda progress: progress.ended >= number)
+
+    async def end(self, batch_id: str) -> Progress:
+        return await self.until(batch_id, lambda progress: progress.state.is_end)
+
+    async def results(self, batch_id: str) -> list[Result]:
+        return [result async for result in self.batches.results(batch_id)]
+
+    async def runs(self, batch_id: str) -> list[WorkflowExecution]:
+        """Return the runs of the batch's workflow, oldest first."""
+        query = f'WorkflowId = "{batch.workflow_id(batch_id)}"'
+        found = [run async for run in self.temporal.list_workflows(query)]
+        return sorted(found, key=lambda run: run.start_time)
+
+    async def until_waiting(self, ticket: Ticket) -> TicketView:
+        await eventually(lambda: self.is_started(ticket), bool)
+        return await self.shop.until_waiting(ticket.workflow_id)
+
+    async def is_started(self, ticket: Ticket) -> bool:
+        try:
+            await self.shop.client.row(ticket.workflow_id)
+        except UnknownTicket:
+            return False
+        return True
+
+    async def decide(self, ticket: Ticket, verdict: DecisionVerdict) -> None:
+        view = await self.until_waiting(ticket)
+        await self.shop.decide(view, verdict, comment="so it is")
+
+    def executed(self, tickets: Iterable[Ticket]) -> list[tuple[str, int]]:
+        """Return how often each of these tickets is in the ledger, if it is."""
+        ids = [ticket.workflow_id for ticket in tickets]
+        query = "SELECT workflow_id, count(*) FROM standfast.ledger WHERE workflow_id = ANY(%s) GROUP BY 1 ORDER BY 1"
+        return [(one, times) for one, times in self.shop.query(query, ids)]
+
+
+def ticket(plan: dict[str, Any], **changes: Any) -> Ticket:
+    fields = {"id": f"B-{uuid4().hex[:12]}", "body": "please", "requester": "ana@example.com", "target": "shop"}
+    return Ticket.model_validate(fields | {"metadata": {"plan": plan}} | changes)
+
+
+def automatic(number: int) -> Ticket:
+    """A ticket whose plan runs by itself: one row, all values from the ticket."""
+    order = 1000 + number % 100
+    sql = "UPDATE shop.orders SET status = $1 WHERE id = $2"
+    plan = {"operations": [{"sql": sql, "params": ["please", order], "expect_rows": 1}]}
+    return ticket(plan, subject={"order_id": order})
+
+
+def risky() -> Ticket:
+    """A ticket whose plan waits for a person, and changes nothing."""
+    return ticket({"operations": [{"sql": "DELETE FROM shop.refunds WHERE order_id = $1", "params": [1]}]})
+
+
+def forbidden() -> Ticket:
+    return ticket({"operations": [{"sql": "TRUNCATE shop.orders CASCADE"}]})
+
+
+def once(tickets: Iterable[Ticket]) -> list[tuple[str, int]]:
+    return sorted((ticket.workflow_id, 1) for ticket in tickets)
+
+
+@asynccontextmanager
+async def batching(shop: Installation) -> AsyncIterator[Batching]:
+    async with Batches.connect(shop.settings) as batches:
+        yield Batching(shop, batches, await cluster.connect(shop.settings))

@@ -1,0 +1,57 @@
+"""A batch goes on by itself whatever dies meanwhile, and each of its tickets is executed once."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+from standfast import cluster
+from standfast.batch import Pace, TicketState
+from standfast.client import Standfast
+from standfast.local import configuration, readiness
+from standfast.local.ports import free_port
+from standfast.local.supervisor import Event, Service, Supervisor
+from standfast.local.temporal import TemporalServer
+from standfast.settings import Settings
+from standfast.steps import Pool
+from tests.integration.batching import automatic, batching, once
+from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+
+
+async def core_worker(settings: Settings, folder: Path) -> Service:
+    """A process that has what the core pool has."""
+    file = folder / "core.toml"
+    file.write_text(configuration.to_toml(configuration.pool(settings, Pool.CORE)))
+    return Service(
+        name="core",
+        argv=(sys.executable, "-P", "-m", "standfast.cli", "--config", str(file), "worker", "--pool", "core"),
+        environment={"PATH": "/usr/bin:/bin"},
+        folder=folder,
+        ready=readiness.polls(await cluster.connect(settings), Pool.CORE),
+    )
+
+
+async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(postgres: str) -> None:
+    events: list[Event] = []
+    with TemporaryDirectory(prefix="standfast-test-") as name:
+        folder = Path(name)
+        server = TemporalServer(folder / "temporal", port=free_port(), ui_port=free_port())
+        async with Supervisor(folder / "logs", events.append) as supervisor:
+            await supervisor.start(server.service())
+            settings, owner = await prepare(postgres, server.address, f"t{uuid4().hex[:8]}")
+            await supervisor.start(await core_worker(settings, folder))
+            async with serving(settings, Pool.LLM, Pool.DATABASE), Standfast.connect(settings) as client:
+                installation = Installation(settings, client, owner)
+                await installation.constrain(CONSTRAINTS)
+                async with batching(installation) as shop:
+                    tickets = [automatic(number) for number in range(24)]
+                    batch_id = await shop.start(tickets, pace=Pace(at_once=4))
+                    for victim, ended in (("core", 1), ("temporal", 8)):
+                        await shop.until_ended(batch_id, ended)
+                        pids = {status.service: status.pid for status in supervisor.status()}
+                        os.kill(pids[victim] or 0, signal.SIGKILL)
+                    assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+                    assert shop.executed(tickets) == once(tickets)
+    assert {event.service for event in events if event.exit_status == -signal.SIGKILL} == {"core", "temporal"}
