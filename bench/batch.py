@@ -91,7 +91,7 @@ async def _batch(
     async for progress in batches.follow(started.batch_id):
         if not parts:
             parts.append(Part(tickets=0, at=progress.started_at, cpu=_cpu(pids)))
-        if progress.ended >= len(parts) * len(tickets) / _PARTS:
+        if progress.ended * _PARTS // len(tickets) > parts[-1].tickets * _PARTS // len(tickets):
             parts.append(_part(progress, pids))
     return started.batch_id, parts
 

@@ -1,5 +1,6 @@
 """Thousands of tickets by one durable workflow: each once, in any weather, and the results say exactly what became."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -12,8 +13,10 @@ from standfast.batch import BatchState, Pace, TicketState
 from standfast.batching.register import MAX_TICKET_BYTES
 from standfast.decision import DecisionVerdict
 from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
+from standfast.outcome import State
 from tests.integration.batching import Batching, automatic, batching, forbidden, once, risky, ticket
 from tests.integration.installation import installed
+from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +40,8 @@ async def test_the_results_say_of_each_ticket_what_became_of_it(shop: Batching) 
         for line, ticket, state in zip(range(1, 5), (done, rejected, blocked, failed), kinds, strict=True)
     ]
     endings = [one.ending for one in results if one.ending is not None]
-    assert [ending.reason.partition(" ")[0] for ending in endings] == ["Updates", "Rejected", "statement.kind:", "plan"]
+    assert [ending.reason.partition(" ")[0] for ending in endings[:3]] == ["Updates", "Rejected", "statement.kind:"]
+    assert "validation error for Plan" in endings[3].reason
     assert endings[0].execution is not None
     assert endings[0].execution.counts[0]["shop.orders"].updated == 1
     for one, ending in zip(results, endings, strict=True):
@@ -118,6 +122,17 @@ async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(sh
     for one in waiting:
         await shop.decide(one, DecisionVerdict.APPROVE)
     assert (await shop.end(batch_id)).states == {TicketState.DONE: 7}
+
+
+async def test_many_tickets_are_looked_at_together_as_if_it_were_one_by_one(shop: Batching) -> None:
+    tickets = [automatic(1), forbidden(), risky()]
+    ids = [(await shop.shop.client.submit(one)).workflow_id for one in tickets]
+    await asyncio.gather(*map(shop.shop.client.wait, ids[:2]))
+    await shop.until_waiting(tickets[2])
+    one_by_one = {one: await shop.shop.client.row(one) for one in ids}
+    await eventually(lambda: shop.shop.client.rows(ids), lambda rows: rows == one_by_one)
+    assert [row.state for row in one_by_one.values()] == [State.DONE, State.BLOCKED, State.WAITING]
+    await shop.decide(tickets[2], DecisionVerdict.REJECT)
 
 
 async def test_a_later_run_learns_what_became_of_the_tickets_of_an_earlier_one(shop: Batching) -> None:

@@ -30,6 +30,7 @@ from standfast.store.connections import Databases
 from standfast.visibility import TicketRow
 
 _AT_ONCE = 8  # requests to Temporal
+_FEW = 50  # tickets that are looked at one by one
 _LOST = (
     "It ended so long ago that Temporal has removed it; the target's standfast.ledger tells whether it was executed."
 )
@@ -128,7 +129,8 @@ class _Looks:
 
     async def look(self, workflow_ids: Mapping[int, str]) -> None:
         """Look at tickets, given by their positions."""
-        rows = await self._tickets.rows(list(workflow_ids.values())) if workflow_ids else {}
+        # The visibility store lags behind, and that of the embedded server reads all that it has to find these.
+        rows = await self._tickets.rows(list(workflow_ids.values())) if len(workflow_ids) > _FEW else {}
         await asyncio.gather(*(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items()))
 
     async def _meet(self, numbered: NumberedTicket) -> None:

@@ -42,7 +42,8 @@ class Bar:
         """Show this."""
         rest = _rest(progress)
         self._drawn.update(self._task, total=progress.tickets, completed=progress.ended, rest=rest)
-        if self._console.is_terminal or monotonic() - self._last_line < _LINE_EVERY:
+        soon = monotonic() - self._last_line < _LINE_EVERY and not progress.state.is_end
+        if self._console.is_terminal or soon:
             return
         self._last_line = monotonic()
         self._console.print(f"{progress.batch_id}  {progress.ended}/{progress.tickets}  {rest}")
