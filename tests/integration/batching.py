@@ -8,10 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 from temporalio.client import Client, WorkflowExecution
+from temporalio.worker import Replayer
 
 from standfast import batch, cluster
 from standfast.batch import Progress, Result
 from standfast.batching.client import Batches, Started
+from standfast.batching.workflow import BatchWorkflow
 from standfast.decision import DecisionVerdict
 from standfast.errors import UnknownTicket
 from standfast.ticket import Ticket
@@ -56,6 +58,13 @@ class Batching:
         query = f'WorkflowId = "{batch.workflow_id(batch_id)}"'
         found = [run async for run in self.temporal.list_workflows(query)]
         return sorted(found, key=lambda run: run.start_time)
+
+    async def replay(self, batch_id: str) -> None:
+        """Run the workflow's code on all its histories."""
+        replayer = Replayer(workflows=[BatchWorkflow], data_converter=self.temporal.data_converter)
+        for run in await self.runs(batch_id):
+            handle = self.temporal.get_workflow_handle(run.id, run_id=run.run_id)
+            await replayer.replay_workflow(await handle.fetch_history())
 
     async def until_waiting(self, ticket: Ticket) -> TicketView:
         await eventually(lambda: self.is_started(ticket), bool)

@@ -59,6 +59,7 @@ async def test_its_history_begins_anew_all_the_time_and_nothing_is_lost_or_done_
     runs = await shop.runs(batch_id)
     assert len(runs) >= 3
     assert max(run.history_length for run in runs) < 120
+    await shop.replay(batch_id)
 
 
 async def test_the_same_batch_is_found_again_also_after_its_end(shop: Batching) -> None:

@@ -54,4 +54,5 @@ async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(post
                         os.kill(pids[victim] or 0, signal.SIGKILL)
                     assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
                     assert shop.executed(tickets) == once(tickets)
+                    await shop.replay(batch_id)
     assert {event.service for event in events if event.exit_status == -signal.SIGKILL} == {"core", "temporal"}

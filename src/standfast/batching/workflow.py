@@ -206,6 +206,7 @@ class BatchWorkflow:
         for position in recorded.freed:
             self._window.pop(position, None)
         self._states, self._looked_up_to = recorded.states, recorded.looked_up_to
+        workflow.set_current_details("\n".join(f"- {number} {state}" for state, number in self._states.items()))
         now = workflow.now()
         lately = tuple((at, number) for at, number in self._speed if now - at <= _LATELY)
         self._speed = (*(lately or self._speed[-1:]), (now, ended(self._states)))
