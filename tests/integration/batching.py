@@ -61,7 +61,8 @@ class Batching:
 
     async def replay(self, batch_id: str) -> None:
         """Run the workflow's code on all its histories."""
-        replayer = Replayer(workflows=[BatchWorkflow], data_converter=self.temporal.data_converter)
+        converter, namespace = self.temporal.data_converter, self.temporal.namespace
+        replayer = Replayer(workflows=[BatchWorkflow], data_converter=converter, namespace=namespace)
         for run in await self.runs(batch_id):
             handle = self.temporal.get_workflow_handle(run.id, run_id=run.run_id)
             await replayer.replay_workflow(await handle.fetch_history())
