@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
 from standfast.batch import Cancelled, CancelRequest, Page, PageRequest, Recorded, RecordRequest
 from standfast.context import Context
@@ -217,6 +217,8 @@ OWN_FUNCTION_RETRY = RetryPolicy(
 
 # The batch's workflow replays thousands of events. Its tickets don't wait for it: only the next ones do.
 BATCH_TASK = timedelta(seconds=10)
+# Whatever a ticket of a batch needs comes after what others need: theirs are submitted one by one, by people who wait.
+BATCH_PRIORITY = Priority(priority_key=4)
 # What ended is recorded together with what ends soon after.
 BATCH_GATHER = timedelta(seconds=2)
 # How soon a batch looks at tickets that say nothing; while nothing happens, twice as long each time, up to...

@@ -49,6 +49,15 @@ async def test_the_results_say_of_each_ticket_what_became_of_it(shop: Batching) 
         assert (outcome.state.value, outcome.reason, outcome.execution) == (one.state, ending.reason, ending.execution)
 
 
+async def test_tickets_that_are_submitted_one_by_one_go_first(shop: Batching) -> None:
+    many, one = automatic(1), automatic(2)
+    await shop.end(await shop.start([many]))
+    await shop.shop.client.wait((await shop.shop.client.submit(one)).workflow_id)
+    described = [await shop.temporal.get_workflow_handle(ticket.workflow_id).describe() for ticket in (one, many)]
+    first, later = (one.raw_description.workflow_execution_info.priority.priority_key for one in described)
+    assert (first, later) == (0, 4)  # 0 is the default, which is 3; then come those with higher numbers
+
+
 async def test_its_history_begins_anew_all_the_time_and_nothing_is_lost_or_done_twice(shop: Batching) -> None:
     tickets = [automatic(number) for number in range(30)]
     batch_id = await shop.start(tickets, pace=Pace(at_once=6), events_per_run=60)

@@ -155,6 +155,7 @@ class BatchWorkflow:
                 ticket,
                 **start_options(ticket),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                priority=steps.BATCH_PRIORITY,
                 cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
             )
         except WorkflowAlreadyStartedError:
