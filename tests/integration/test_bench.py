@@ -1,6 +1,6 @@
 """The benchmarks run: in the smallest size, to be sure that they still do."""
 
-from bench import pipeline
+from bench import batch, pipeline
 
 
 async def test_the_pipeline_is_measured_beside_a_bare_workflow() -> None:
@@ -20,3 +20,11 @@ async def test_the_pipeline_is_measured_beside_a_bare_workflow() -> None:
         "conclude",
     ]
     assert [row[0] for row in growth.rows] == ["1-2"]
+
+
+async def test_a_batch_is_measured_and_each_of_its_tickets_proved() -> None:
+    report = await batch.run(batch.Size(tickets=(4,), at_once=2))
+    assert report.figures["tickets/s, 4 tickets"] > 0
+    speed, histories = report.tables
+    assert str(speed.rows[-1][0]).endswith("-4")
+    assert [row[0] for row in histories.rows] == ["events", "kB"]

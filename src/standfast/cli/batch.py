@@ -28,7 +28,7 @@ class _StartByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_StartByDefault)
+@click.group(cls=_StartByDefault, subcommand_metavar="FILE | COMMAND [ARGS]...")
 def batch() -> None:
     """Hand out the tickets of a file, thousands of them, a few at a time.
 
@@ -37,7 +37,7 @@ def batch() -> None:
     """
 
 
-@batch.command()
+@batch.command(short_help="Start a batch, or find it, and follow it, as `batch FILE` does.")
 @click.argument("file")
 @click.option("--id", "batch_id", default=None, help="The batch's name.  [default: made from its content]")
 @click.option("--at-once", default=20, show_default=True, type=click.IntRange(1, 500), help="Tickets under way.")
@@ -139,7 +139,7 @@ def cancel(invocation: Invocation, batch_id: str, tickets: bool) -> None:
     run(work())
 
 
-@batch.command()
+@batch.command(short_help="Print what became of each ticket, as JSON lines.")
 @click.argument("batch_id", metavar="ID")
 @pass_invocation
 def results(invocation: Invocation, batch_id: str) -> None:
