@@ -65,6 +65,13 @@ class Ending(Record):
         return cls(state=state, reason=outcome.reason, execution=outcome.execution, ended_at=ended_at)
 
 
+class Ended(Record):
+    """A ticket whose end the workflow saw."""
+
+    position: int
+    ending: Ending
+
+
 class Result(Record):
     """What is known about one ticket of a batch."""
 
@@ -97,6 +104,9 @@ class Carried(Record):
     """Tickets at lower positions were handed out."""
     window: tuple[int, ...]
     """Positions of those that are under way."""
+    ended: tuple[Ended, ...]
+    met: tuple[int, ...]
+    """What is not on record so far, see `RecordRequest`."""
     next_turn: datetime | None
     looked_up_to: int
     states: States
@@ -199,13 +209,6 @@ class Page(Record):
     """Some tickets in their order; none if there are no more."""
 
     tickets: tuple[NumberedTicket, ...]
-
-
-class Ended(Record):
-    """A ticket whose end the workflow saw."""
-
-    position: int
-    ending: Ending
 
 
 class RecordRequest(Record):

@@ -59,8 +59,8 @@ async def test_tickets_that_are_submitted_one_by_one_go_first(shop: Batching) ->
 
 
 async def test_its_history_begins_anew_all_the_time_and_nothing_is_lost_or_done_twice(shop: Batching) -> None:
-    tickets = [automatic(number) for number in range(30)]
-    batch_id = await shop.start(tickets, pace=Pace(at_once=6), events_per_run=60)
+    tickets = [automatic(number) for number in range(24)]
+    batch_id = await shop.start(tickets, pace=Pace(at_once=8), events_per_run=60)
     end = await shop.end(batch_id)
     assert end.states == {TicketState.DONE: len(tickets)}
     assert shop.executed(tickets) == once(tickets)
@@ -126,7 +126,7 @@ async def test_tickets_that_were_there_before_are_found_and_others_under_their_i
 
 async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(shop: Batching) -> None:
     waiting, others = [risky() for _ in range(3)], [automatic(number) for number in range(4)]
-    batch_id = await shop.start([*waiting, *others], pace=Pace(at_once=2))
+    batch_id = await shop.start([*waiting, *others], pace=Pace(at_once=len(waiting)))
     both = {TicketState.WAITING: len(waiting), TicketState.DONE: len(others)}
     await shop.until(batch_id, lambda progress: progress.states == both)
     for one in waiting:

@@ -7,7 +7,6 @@ that were there before the batch, and of those that somebody terminated.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -60,8 +59,8 @@ class BatchWorkflow:
         """Positions of tickets that are under way, and since when."""
         self._starting = set[int]()
         self._turns = Turns(batch.pace.per_minute, carried.next_turn)
-        self._ended: list[Ended] = []
-        self._met: list[int] = []
+        self._ended = list(carried.ended)
+        self._met = list(carried.met)
         self._looked_up_to = carried.looked_up_to
         self._states = carried.states
         self._speed = carried.speed
@@ -90,16 +89,16 @@ class BatchWorkflow:
         handing_out = asyncio.create_task(self._hand_out())
         pause = steps.BATCH_FIRST_LOOK
         while True:
-            await self._until_due(handing_out.done, pause)
             before, all_started = self._states, handing_out.done()
             await self._record()
             happened = self._states != before
             if all_started:
                 handing_out.result()
                 happened |= await self._cancel_what_is_left()
-                if not self._news and (self._over or self._is_long):
+                if self._to_cancel is None and (self._over or self._is_long):
                     return
             pause = steps.BATCH_FIRST_LOOK if happened else min(2 * pause, self._longest_pause)
+            await self._until_due(handing_out, pause)
 
     # --- handing out ---------------------------------------------------------------------------------------------
 
@@ -173,16 +172,21 @@ class BatchWorkflow:
 
     # --- the record ----------------------------------------------------------------------------------------------
 
-    async def _until_due(self, all_started: Callable[[], bool], pause: timedelta) -> None:
-        """Wait for something to record, or until it's time to look."""
+    async def _until_due(self, handing_out: asyncio.Task[None], pause: timedelta) -> None:
+        """Wait for something to record, or until it's time to look or to leave the rest to the next run."""
+
+        def leaving() -> bool:
+            return handing_out.done() and self._is_long
+
+        def complete() -> bool:
+            return len(self._ended) >= _ENDINGS or (handing_out.done() and not self._window)
+
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._news, timeout=pause, timeout_summary="look")
-        if self._news:
-            with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._news or leaving(), timeout=pause, timeout_summary="look")
+            if self._news:
+                seconds = steps.BATCH_GATHER
                 await workflow.wait_condition(
-                    lambda: len(self._ended) >= _ENDINGS or (all_started() and not self._window),
-                    timeout=steps.BATCH_GATHER,
-                    timeout_summary="gather",
+                    lambda: complete() or leaving(), timeout=seconds, timeout_summary="gather"
                 )
 
     @property
@@ -236,6 +240,8 @@ class BatchWorkflow:
             started_at=self._started_at,
             handed_out=self._handed_out,
             window=tuple(self._window),
+            ended=tuple(self._ended),
+            met=tuple(self._met),
             next_turn=self._turns.next_at,
             looked_up_to=self._looked_up_to,
             states=self._states,
@@ -299,6 +305,8 @@ def _nothing(batch: Batch, now: datetime) -> Carried:
         started_at=now,
         handed_out=0,
         window=(),
+        ended=(),
+        met=(),
         next_turn=None,
         looked_up_to=-1,
         states={TicketState.READY: batch.tickets},
