@@ -97,7 +97,7 @@ async def test_what_is_no_batch_is_refused(shop: Batching) -> None:
     with pytest.raises(InvalidInput, match="too many"):
         await shop.batches.start([(1, automatic(1))] * (batch.MAX_TICKETS + 1))
     large = automatic(1).model_copy(update={"metadata": {"x": "y" * MAX_TICKET_BYTES}})
-    with pytest.raises(InvalidInput, match=r"line 2: .* bytes, at most"):
+    with pytest.raises(InvalidInput, match=r"the batch, line 2: .* bytes, at most"):
         await shop.start([automatic(2), large])
     for asked in (shop.batches.progress("none"), shop.batches.pause("none"), shop.results("none")):
         with pytest.raises(UnknownBatch):

@@ -75,11 +75,12 @@ class Batches:
         self,
         tickets: Sequence[tuple[int, Ticket]],
         *,
+        source: str = "the batch",
         batch_id: str | None = None,
         pace: Pace | None = None,
         events_per_run: int | None = None,
     ) -> Started:
-        """Start a batch of these tickets, each with its line, or find it if it was started before.
+        """Start a batch of these tickets, each with its line in `source`, or find it if it was started before.
 
         One whose workflow was ended from outside, or failed, goes on. Without an id it gets one from its content.
 
@@ -90,11 +91,13 @@ class Batches:
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
         if len(tickets) > MAX_TICKETS:
-            raise InvalidInput(f"{len(tickets)} tickets are too many for one batch; split them, {MAX_TICKETS} at most")
+            raise InvalidInput(
+                f"{source}: {len(tickets)} tickets are too many; split them, {MAX_TICKETS} a batch at most"
+            )
         digest = content_digest([ticket for _, ticket in tickets])
         batch = _batch(batch_id or digest[:_ID_DIGITS], len(tickets), pace or Pace(), events_per_run)
         async with self._register(batch.id) as register:
-            await register.create(digest, tickets)
+            await register.create(digest, tickets, source=source)
         with self._translated(batch.id):
             try:
                 await self._temporal.start_workflow(

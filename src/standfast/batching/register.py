@@ -36,8 +36,8 @@ class Register:
         self._connection = connection
         self._temporal = temporal
 
-    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]]) -> bool:
-        """Write down a batch of tickets, each with its line; tell whether it is new.
+    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> bool:
+        """Write down a batch of tickets, each with its line in `source`; tell whether it is new.
 
         Raises:
             BatchConflict: another batch has its id.
@@ -51,7 +51,10 @@ class Register:
             return False
         numbered = enumerate(tickets)
         while some := list(islice(numbered, _COPIED)):
-            rows = [(position, line, one.workflow_id, await self._ticket(line, one)) for position, (line, one) in some]
+            rows = [
+                (position, line, one.workflow_id, await self._ticket(one, f"{source}, line {line}"))
+                for position, (line, one) in some
+            ]
             async with self._connection.cursor().copy(_SQL["fill"]) as copy:
                 for row in rows:
                     await copy.write_row((self._batch_id, *row))
@@ -153,11 +156,11 @@ class Register:
             ]
         )
 
-    async def _ticket(self, line: int, ticket: Ticket) -> bytes:
+    async def _ticket(self, ticket: Ticket, place: str) -> bytes:
         stored = await self._sealed(ticket.workflow_id, ticket)
         if len(stored) > MAX_TICKET_BYTES:
             raise InvalidInput(
-                f"line {line}: {ticket.workflow_id} has {len(stored)} bytes, at most {MAX_TICKET_BYTES} are allowed; "
+                f"{place}: {ticket.workflow_id} has {len(stored)} bytes, at most {MAX_TICKET_BYTES} are allowed; "
                 "leave out what its subject and metadata need not have"
             )
         return stored

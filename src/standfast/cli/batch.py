@@ -63,13 +63,13 @@ def start(
     from standfast.batch import Pace  # noqa: PLC0415 - commands import when they run
 
     output = invocation.output
-    tickets = _tickets(invocation, file, skip_invalid=skip_invalid)
+    source, tickets = _tickets(invocation, file, skip_invalid=skip_invalid)
     pace = Pace(at_once=at_once, per_minute=per_minute)
     known: list[str] = []
 
     async def work() -> int:
         async with _batches(invocation) as batches:
-            started = await batches.start(tickets, batch_id=batch_id, pace=pace)
+            started = await batches.start(tickets, source=source, batch_id=batch_id, pace=pace)
             known.append(started.batch_id)
             if detach:
                 _print(output, started, f"{started.batch_id}{'' if started.started else '  (started before)'}")
@@ -162,7 +162,8 @@ async def _batches(invocation: Invocation) -> AsyncIterator["Batches"]:
         yield batches
 
 
-def _tickets(invocation: Invocation, file: str, *, skip_invalid: bool) -> list[tuple[int, "Ticket"]]:
+def _tickets(invocation: Invocation, file: str, *, skip_invalid: bool) -> tuple[str, list[tuple[int, "Ticket"]]]:
+    """Return how to name the file, and its tickets, each with its line."""
     from standfast.client import parse_numbered_tickets  # noqa: PLC0415
 
     text, source = read_text(file)
@@ -173,7 +174,7 @@ def _tickets(invocation: Invocation, file: str, *, skip_invalid: bool) -> list[t
         raise type(invalid[0])(f"{invalid[0]}{more}; nothing was started, --skip-invalid leaves them out")
     for error in invalid:
         invocation.output.line(f"skipped: {error}", "yellow")
-    return tickets
+    return source, tickets
 
 
 async def _follow(batches: "Batches", batch_id: str, output: Output) -> int:
