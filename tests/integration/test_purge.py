@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast import audit, cluster
+from standfast import cluster
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, NotPermitted, UnknownTicket
@@ -30,6 +30,7 @@ from standfast.retention.purge import Purged, purge
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import open_connection
+from standfast.verification import chain
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
 from tests.processes import eventually
 
@@ -74,7 +75,7 @@ class Kept:
 
     async def breaks(self) -> list[str]:
         async with await open_connection(self.control) as connection:
-            return await audit.verify(connection)
+            return [problem.problem for problem in (await chain.read(connection, (), lambda _: None)).problems]
 
     async def done(self, order: int) -> str:
         """Have a ticket with a large payload executed, and return its workflow id."""

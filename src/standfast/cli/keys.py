@@ -102,7 +102,7 @@ async def _record(settings: "Settings", ring: "KeyRing", before: str) -> None:
             connection,
             key=f"keys/{ring.active}",
             at=datetime.now(UTC),
-            kind="keys.changed",
+            kind=audit.Kind.KEYS,
             workflow_id="keys",
             actor=getpass.getuser(),
             content=_described(ring, ring.active) | {"before": before},

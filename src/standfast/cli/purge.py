@@ -17,6 +17,7 @@ _MEANING = {
     "payloads": "large payloads",
     "payload_bytes": "their bytes",
     "answers": "answers of models (model, tokens and price stay)",
+    "batch_tickets": "tickets of batches (their states stay)",
     "sessions": "sessions that had expired",
     "login_links": "login links that had expired",
     "noted_rows": "notes of rows that waiting plans would have changed",

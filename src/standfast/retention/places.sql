@@ -34,6 +34,23 @@ FROM standfast.model_call WHERE workflow_id = ANY(%(workflow_ids)s) AND octet_le
 -- Forget what models said to these workflows. Model, tokens and price stay, so that figures still add up.
 UPDATE standfast.model_call SET answer = '' WHERE workflow_id = ANY(%(workflow_ids)s) AND octet_length(answer) > 0
 
+-- batch_tickets --
+-- The tickets of batches that have ended, or will never start, and whose batch is older than a moment.
+SELECT workflow_id AS ticket, ARRAY[workflow_id] AS workflow_ids, max(coalesce(ended_at, created_at)) AS newest
+FROM standfast.batch_ticket JOIN standfast.batch USING (batch_id)
+WHERE octet_length(ticket) > 0 AND state NOT IN ('ready', 'running', 'waiting')
+GROUP BY workflow_id HAVING min(created_at) < %(before)s
+
+-- count_batch_tickets --
+-- How many tickets with these workflow ids batches have kept.
+SELECT count(*) AS batch_tickets
+FROM standfast.batch_ticket WHERE workflow_id = ANY(%(workflow_ids)s) AND octet_length(ticket) > 0
+
+-- erase_batch_tickets --
+-- Forget these tickets and what is known of their ends beside the state, so that a batch still adds up.
+UPDATE standfast.batch_ticket SET ticket = '', ending = NULL
+WHERE workflow_id = ANY(%(workflow_ids)s) AND state NOT IN ('ready', 'running', 'waiting')
+
 -- count_expired --
 -- How many sessions, login links and noted rows have lost their meaning before a moment.
 SELECT

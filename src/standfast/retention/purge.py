@@ -85,7 +85,7 @@ async def purge(
 
 
 def _places(client: Client, control: Connection, before: datetime) -> list[Place]:
-    kinds = ("payloads", "answers")
+    kinds = ("payloads", "answers", "batch_tickets")
     return [
         *(Content(name=kind, connection=control, namespace=client.namespace, before=before) for kind in kinds),
         Expired(connection=control, before=before),
@@ -133,7 +133,7 @@ async def _put_on_record(
         control,
         key=f"purge/{uuid4()}",
         at=datetime.now(UTC),
-        kind="purge",
+        kind=audit.Kind.PURGE,
         workflow_id="",
         actor=by,
         content={
