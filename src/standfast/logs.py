@@ -8,6 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from copy import copy
 from types import TracebackType
 from typing import TypeAlias
 
@@ -29,6 +30,12 @@ def to_stderr() -> None:
 
 class Discreet(logging.Formatter):
     """Formats exceptions without what they say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; what another handler has made of the exception is not used, as it would be otherwise."""
+        own = copy(record)
+        own.exc_text = None
+        return super().format(own)
 
     def formatException(self, ei: _Caught) -> str:  # noqa: N802 - logging's name
         """Return the stacks and the kinds of an exception and of those that led to it, the first one first."""
