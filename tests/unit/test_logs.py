@@ -28,3 +28,12 @@ def test_the_words_of_an_exception_and_of_its_causes_stay_out() -> None:
 @pytest.mark.parametrize("error", [ServiceUnavailable("db:5432 is away"), UnknownKey("add key 'k2'")], ids=repr)
 def test_errors_about_services_and_keys_say_what_to_do(error: Exception) -> None:
     assert logged(RuntimeError("secret"), error).splitlines()[1].endswith(str(error))
+
+
+def test_what_another_handler_has_made_of_an_exception_stays_with_that_one() -> None:
+    try:
+        raise InvalidInput("ana@example.com is no integer")
+    except InvalidInput:
+        record = logging.LogRecord("test", logging.ERROR, __file__, 1, "activity failed", (), sys.exc_info())
+    assert "ana@" in logging.Formatter("%(message)s").format(record)
+    assert "ana@" not in Discreet("%(message)s").format(record)
