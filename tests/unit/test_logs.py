@@ -31,8 +31,9 @@ def test_errors_about_services_and_keys_say_what_to_do(error: Exception) -> None
 
 
 def test_what_another_handler_has_made_of_an_exception_stays_with_that_one() -> None:
+    error = InvalidInput("ana@example.com is no integer")
     try:
-        raise InvalidInput("ana@example.com is no integer")
+        raise error
     except InvalidInput:
         record = logging.LogRecord("test", logging.ERROR, __file__, 1, "activity failed", (), sys.exc_info())
     assert "ana@" in logging.Formatter("%(message)s").format(record)
