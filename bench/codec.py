@@ -7,15 +7,16 @@ one encrypts, the other one doesn't. They take turns in one run; the figure is t
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
 from bench.installation import Installation, Services, namespaces
 from bench.report import Machine, Report, Table, median
-from bench.turns import alternating, processor_time, speed, standfast
+from bench.turns import Batch, alternating, processor_time, speed, standfast
 from standfast.codec.encryption import EncryptionCodec
 from standfast.codec.keyring import KeyRing, Keys
 from standfast.steps import Pool
@@ -68,9 +69,17 @@ async def run(size: Size) -> Report:
         benchmark="codec",
         machine=machine,
         setting=f"{size.rounds} rounds of {size.tickets} tickets a side, {size.in_flight} in flight, one worker a pool",
-        figures={"encrypted to plain": ratio},
+        figures={
+            "encrypted to plain": ratio,
+            "plain to encrypted, processor time": _used(batches[_OFF]) / _used(batches[_ON]),
+        },
         tables=(payloads, speed(batches, _ON), processor_time(batches)),
     )
+
+
+def _used(batches: Iterable[Batch]) -> float:
+    """Return seconds of processor time, of all processes."""
+    return sum(chain.from_iterable(batch.cpu.values() for batch in batches))
 
 
 async def _by_size(size: Size) -> Table:
