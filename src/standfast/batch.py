@@ -165,6 +165,8 @@ class Progress(Record):
     """Of late; None if nothing ended."""
     seconds_left: float | None
     """At that speed, without what waits for people; None if nothing can be said."""
+    reason: str = ""
+    """Why it stopped, if it did."""
 
     @property
     def ended(self) -> int:

@@ -226,13 +226,27 @@ async def test_a_batch_whose_workflow_was_terminated_goes_on_where_it_was(shop: 
     batch_id = await shop.start(tickets, pace=Pace(per_minute=60))
     await shop.until_ended(batch_id, 1)
     await shop.temporal.get_workflow_handle(batch.workflow_id(batch_id)).terminate("by hand")
-    assert (await shop.batches.progress(batch_id)).state is BatchState.STOPPED
+    stopped = await shop.batches.progress(batch_id)
+    assert stopped.state is BatchState.STOPPED
+    assert "terminated" in stopped.reason
     again = await shop.found(tickets)
     assert (again.batch_id, again.started) == (batch_id, True)
     await shop.decide(waiting, DecisionVerdict.APPROVE)
     assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
     assert not any(one.submitted_before for one in await shop.results(batch_id))
     assert len(shop.executed(tickets)) == len(tickets)
+
+
+async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> None:
+    tickets, batch_id = [automatic(1)], f"damaged-{uuid4().hex[:8]}"
+    damaged = {"batch": batch_id, "digest": batch.content_digest(tickets)}
+    with psycopg.connect(shop.shop.control_url) as connection:
+        connection.execute("INSERT INTO standfast.batch VALUES (%(batch)s, %(digest)s, 1)", damaged)
+        connection.execute("INSERT INTO standfast.batch_ticket VALUES (%(batch)s, 0, 1, 'ticket/shop/x', '')", damaged)
+    await shop.start(tickets, batch_id=batch_id)
+    end = await shop.end(batch_id)
+    assert end.state is BatchState.STOPPED
+    assert end.reason.startswith("batch_page failed 5 times")
 
 
 async def test_what_was_asked_for_stays_in_the_register_as_it_was(shop: Batching) -> None:

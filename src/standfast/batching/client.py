@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, steps
@@ -124,7 +125,19 @@ class Batches:
         with self._translated(batch_id):
             status = (await self._handle(batch_id).describe()).status
             progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=_ANSWER)
-        return progress.model_copy(update={"state": BatchState.STOPPED}) if status in _STOPPED else progress
+            if status not in _STOPPED:
+                return progress
+            reason = await self._reason(batch_id)
+        return progress.model_copy(update={"state": BatchState.STOPPED, "reason": reason})
+
+    async def _reason(self, batch_id: str) -> str:
+        """Return why the batch's workflow stopped."""
+        try:
+            await self._handle(batch_id).result()
+        except WorkflowFailureError as error:
+            cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
+            return cause.message if isinstance(cause, FailureError) else str(cause)
+        return ""
 
     async def follow(self, batch_id: str) -> AsyncIterator[Progress]:
         """Yield how far the batch is, until it has ended. Sits out a minute in which nobody answers.

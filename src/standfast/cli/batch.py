@@ -200,7 +200,7 @@ def _report(progress: "Progress", output: Output) -> None:
     if not output.as_json:
         output.table(["tickets", "state"], [[number, state.value] for state, number in progress.states.items()])
         if progress.state == "stopped":
-            output.line("its workflow was ended; `standfast batch` with the same file goes on with it", "red")
+            output.line(f"{progress.reason}; `standfast batch` with the same file goes on with it", "red")
 
 
 def _print(output: Output, document: Any, line: str) -> None:
