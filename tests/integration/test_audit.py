@@ -563,6 +563,14 @@ async def test_a_deleted_history_is_found(shop: Installation, temporal: Client) 
     assert problem.where == workflow_id
     assert "is gone before its time" in problem.problem
     assert verified.removed == 1
+    await append(
+        control_owner(shop),
+        "purge/1",
+        kind=Kind.PURGE,
+        workflow_id="",
+        content={"before": datetime.now(UTC).isoformat(), "histories": True},
+    )
+    assert said(await found(shop)) == "", "unless a purge is on record"
 
 
 async def until_gone(handle: WorkflowHandle[Any, Any]) -> None:
