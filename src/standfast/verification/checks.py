@@ -9,7 +9,7 @@ from standfast.decision import DecisionVerdict, same_person
 from standfast.report import Verdict
 from standfast.verification.evidence import STEPS, Executed, Problem, Ticket, place
 
-_EXECUTIONS = frozenset({Kind.EXECUTION.value, Kind.UNDO.value})
+_EXECUTIONS = frozenset({Kind.EXECUTION, Kind.UNDO})
 
 
 def problems(ticket: Ticket) -> Iterator[Problem]:

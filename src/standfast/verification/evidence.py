@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from standfast.audit import Row
+from standfast import steps
+from standfast.audit import Kind, Row
 from standfast.domain import Record
 
 
@@ -97,12 +98,12 @@ def place(row: Row) -> tuple[str, str]:
     return "", ""
 
 
-STEPS: Mapping[str, frozenset[str]] = {
-    "gather": frozenset({"submission"}),
-    "validate": frozenset({"verdict"}),
-    "review": frozenset({"decision", "decision.refused"}),
-    "remind": frozenset({"reminder"}),
-    "conclude": frozenset({"end", "execution", "undo"}),
+STEPS: Mapping[str, frozenset[Kind]] = {
+    steps.GATHER.name: frozenset({Kind.SUBMISSION}),
+    steps.VALIDATE.name: frozenset({Kind.VERDICT}),
+    steps.REVIEW.name: frozenset({Kind.DECISION, Kind.REFUSED}),
+    steps.REMIND.name: frozenset({Kind.REMINDER}),
+    steps.CONCLUDE.name: frozenset({Kind.END, Kind.EXECUTION, Kind.UNDO}),
 }
 """What the activities put on record, by their names."""
-STEP_KINDS = frozenset().union(*STEPS.values())
+STEP_KINDS = frozenset[str]().union(*STEPS.values())

@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter, WorkflowSerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
+from standfast import steps
 from standfast.decision import DecisionRecord
 from standfast.errors import ServiceUnavailable
 from standfast.verification.evidence import STEPS, Step, Trace
@@ -23,7 +24,7 @@ _ENDS = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: "timed out",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "continued as new",
 }
-_EACH_ATTEMPT = "validate"  # see standfast.audit.append_step
+_EACH_ATTEMPT = steps.VALIDATE.name  # see standfast.audit.append_step
 _NO_SUCH_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 
 
@@ -92,12 +93,12 @@ class _Reader:
         self._ended = ""
 
     def trace(self) -> Trace:
-        steps = {}
+        found = {}
         for asked in self._asked.values():
             place = f"{asked.run_id or self._run_id}/{asked.activity_id}"
             key = f"{place}/{asked.attempt}" if asked.name == _EACH_ATTEMPT else place
-            steps[place] = Step(name=asked.name, key=key if asked.completed else "", hash=asked.hash)
-        return Trace(run_id=self._run_id, ended=self._ended, steps=steps)
+            found[place] = Step(name=asked.name, key=key if asked.completed else "", hash=asked.hash)
+        return Trace(run_id=self._run_id, ended=self._ended, steps=found)
 
     async def read(self, event: HistoryEvent) -> None:
         match event.event_type:
@@ -114,10 +115,15 @@ class _Reader:
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
                 if failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
-                    for number, asked in self._asked.items():
-                        self._note(number, run_id=asked.run_id or failed.base_run_id)
+                    self._reset(failed.base_run_id)
             case end if end in _ENDS:
                 self._ended = _ENDS[end]
+
+    def _reset(self, base_run_id: str) -> None:
+        """What was completed so far was the other run's; what was not is done anew by this one."""
+        for number, asked in self._asked.items():
+            if asked.completed:
+                self._note(number, run_id=asked.run_id or base_run_id)
 
     async def _completed(self, event: HistoryEvent) -> None:
         completed = event.activity_task_completed_event_attributes
@@ -126,10 +132,10 @@ class _Reader:
             return
         told = ""
         match self._asked[number].name:
-            case "review":
+            case steps.REVIEW.name:
                 (record,) = await self._converter.decode(completed.result.payloads, [DecisionRecord])
                 told = record.receipt
-            case "conclude":
+            case steps.CONCLUDE.name:
                 (told,) = await self._converter.decode(completed.result.payloads, [str])
         self._note(number, completed=True, hash=told)
 
