@@ -6,11 +6,12 @@ history ends: the ticket would stand still with its workflow task failing until 
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.json_format import ParseError
 from temporalio import workflow
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, HeaderCodecBehavior, WorkflowHistory
+from temporalio.converter import DefaultFailureConverter
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
@@ -61,7 +62,9 @@ async def replayed(
         replayer = Replayer(
             workflows=[_Planner if one is PlannerWorkflow else one for one in served.workflows],
             plugins=served.plugins,
-            data_converter=data_converter(settings, storage),
+            # Its failures go nowhere, and their words are wanted.
+            data_converter=replace(data_converter(settings, storage), failure_converter_class=DefaultFailureConverter),
+            header_codec_behavior=HeaderCodecBehavior.CODEC,
             namespace=cluster.namespace(settings),
             runtime=_silent(),
         )

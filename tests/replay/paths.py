@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 
 from standfast import cluster
+from standfast.batch import BatchState
+from standfast.batch import workflow_id as batch_workflow_id
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import DecisionRefused
 from standfast.local.fake_provider import Answers, Calls, FakeProvider
@@ -18,6 +20,8 @@ from standfast.report import Reminder
 from standfast.settings import Planner
 from standfast.steps import Pool
 from standfast.view import TicketView
+from tests.integration.batching import automatic as automatic_ticket
+from tests.integration.batching import batching
 from tests.integration.installation import CONSTRAINTS, Installation, serving
 from tests.integration.planning import PLAN, Planning
 from tests.processes import eventually
@@ -38,7 +42,7 @@ class Path:
     name: str
     walk: Walk
     """Goes the path on an installation that nobody serves yet, and returns the id of the workflow to record."""
-    ends: State | None
+    ends: State | BatchState | None
     """None of a planner, which ends with a plan."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """How often activities and child workflows of these types are in the history: what makes it this path."""
@@ -298,6 +302,16 @@ async def planned_by_an_agent(shop: Installation) -> str:
             return handle.id
 
 
+# --- batches -----------------------------------------------------------------------------------------------------
+
+
+async def in_a_batch(shop: Installation) -> str:
+    async with serving(shop.settings, *Pool), batching(shop) as batches:
+        batch_id = await batches.start([automatic_ticket(number) for number in range(8)], events_per_run=50)
+        await batches.end(batch_id)
+        return batch_workflow_id(batch_id)
+
+
 PATHS = (
     Path(name="done-automatic", walk=automatic, ends=State.DONE, steps={"Planner": 1, "review": 0, "execute": 1}),
     Path(name="done-nothing-to-change", walk=nothing_to_change, ends=State.DONE, steps={"Planner": 1, "execute": 0}),
@@ -320,6 +334,7 @@ PATHS = (
     Path(name="cancelled-executing", walk=cancelled_executing, ends=State.CANCELLED, steps={"execute": 1, "settle": 1}),
     Path(name="done-though-cancelled", walk=cancelled_too_late, ends=State.DONE, steps={"execute": 1, "settle": 1}),
     Path(name="planned-by-a-function", walk=planned_by_a_function, ends=None, steps={"plan": 1}),
+    Path(name="batch", walk=in_a_batch, ends=BatchState.DONE, steps={"Ticket": 8}, continued=True),
     Path(
         name="planned-by-an-agent",
         walk=planned_by_an_agent,

@@ -31,7 +31,9 @@ async def record(names: list[str]) -> None:
         async with Supervisor(folder / "logs", lambda _: None) as supervisor:
             program = temporal.service()
             await supervisor.start(postgres.service(), replace(program, argv=(*program.argv, _SHORT_HISTORIES)))
-            settings, owner = await prepare(postgres.url(), temporal.address, f"t{uuid4().hex[:8]}")
+            settings, owner = await prepare(
+                postgres.url(), temporal.address, f"t{uuid4().hex[:8]}", encryption={"enabled": False}
+            )
             async with Standfast.connect(settings) as client:
                 shop = Installation(settings, client, owner)
                 await shop.constrain(CONSTRAINTS)

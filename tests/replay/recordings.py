@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from standfast.batch import BatchState, Progress
 from standfast.outcome import Outcome, State
 from standfast.plan import Plan
 from standfast.replay import parse_history
@@ -19,6 +20,7 @@ from standfast.replay import parse_history
 FOLDER = Path(__file__).parent / "histories"
 VERSION = version("standfast")
 """Recordings of this version are made anew; those of released versions stay, as their tickets may still wait."""
+_RESULTS: Mapping[str, type[Any]] = {"Ticket": Outcome, "Planner": Plan, "Batch": Progress}
 _MACHINE = frozenset({"identity", "stackTrace"})  # what tells of the machine that recorded
 
 
@@ -52,8 +54,8 @@ def text_of(recording: Path) -> str:
     return gzip.decompress(recording.read_bytes()).decode()
 
 
-def ending(history: WorkflowHistory) -> State | Plan:
-    """Return the state that a ticket ended in, or the plan that a planner made.
+def ending(history: WorkflowHistory) -> State | BatchState | Plan:
+    """Return the state that a ticket or a batch ended in, or the plan that a planner made.
 
     Raises:
         AssertionError: the workflow has not ended.
@@ -65,11 +67,11 @@ def ending(history: WorkflowHistory) -> State | Plan:
         case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED:
             return State.CANCELLED
     assert last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED, "it has not ended"
-    is_planner = history.events[0].workflow_execution_started_event_attributes.workflow_type.name == "Planner"
-    kind: type[Any] = Plan if is_planner else Outcome
+    kind = _RESULTS[history.events[0].workflow_execution_started_event_attributes.workflow_type.name]
     payloads = last.workflow_execution_completed_event_attributes.result.payloads
     (result,) = pydantic_data_converter.payload_converter.from_payloads(payloads, [kind])
-    return result if isinstance(result, Plan) else State(result.state)
+    assert isinstance(result, Plan | Outcome | Progress)
+    return result if isinstance(result, Plan) else result.state
 
 
 def steps(histories: Sequence[WorkflowHistory]) -> Counter[str]:

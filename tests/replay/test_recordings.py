@@ -9,7 +9,7 @@ from temporalio.client import WorkflowHistory
 
 from standfast.plan import Plan
 from standfast.replay import parse_history, replayed
-from standfast.settings import Control, Planner, Settings
+from standfast.settings import Control, Encryption, Planner, Settings
 from standfast.steps import Pool
 from tests.replay.paths import PATHS, Path
 from tests.replay.recordings import FOLDER, VERSION, ending, recorded, steps, text_of
@@ -26,7 +26,11 @@ async def breaks(histories: Sequence[WorkflowHistory], *, pool: Pool, planner: P
             yield history
 
     # Nothing is read or asked in a replay: neither the journal nor the model's provider has to be there.
-    settings = Settings(control=Control(journal=SecretStr("postgresql://nowhere")), planner=planner)
+    settings = Settings(
+        control=Control(journal=SecretStr("postgresql://nowhere")),
+        planner=planner,
+        encryption=Encryption(enabled=False),
+    )
     return [one.breaks async for one in replayed(pool, settings, one_by_one()) if one.breaks is not None]
 
 

@@ -82,7 +82,9 @@ class BatchWorkflow:
         work.result()
         await workflow.wait_condition(workflow.all_handlers_finished)
         if not self._over:
-            workflow.continue_as_new(batch.model_copy(update={"carried": self._carried()}))
+            workflow.continue_as_new(
+                batch.model_copy(update={"carried": self._carried()}), initial_versioning_behavior=steps.NEXT_RUN_ON
+            )
         return self.progress()
 
     async def _work(self) -> None:
