@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from standfast import cluster
-from standfast.batch import BatchState
+from standfast.batch import BatchState, Pace
 from standfast.batch import workflow_id as batch_workflow_id
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import DecisionRefused
@@ -307,7 +307,8 @@ async def planned_by_an_agent(shop: Installation) -> str:
 
 async def in_a_batch(shop: Installation) -> str:
     async with serving(shop.settings, *Pool), batching(shop) as batches:
-        batch_id = await batches.start([automatic_ticket(number) for number in range(8)], events_per_run=50)
+        tickets = [automatic_ticket(number) for number in range(16)]
+        batch_id = await batches.start(tickets, pace=Pace(at_once=4), events_per_run=50)
         await batches.end(batch_id)
         return batch_workflow_id(batch_id)
 
@@ -334,7 +335,7 @@ PATHS = (
     Path(name="cancelled-executing", walk=cancelled_executing, ends=State.CANCELLED, steps={"execute": 1, "settle": 1}),
     Path(name="done-though-cancelled", walk=cancelled_too_late, ends=State.DONE, steps={"execute": 1, "settle": 1}),
     Path(name="planned-by-a-function", walk=planned_by_a_function, ends=None, steps={"plan": 1}),
-    Path(name="batch", walk=in_a_batch, ends=BatchState.DONE, steps={"Ticket": 8}, continued=True),
+    Path(name="batch", walk=in_a_batch, ends=BatchState.DONE, steps={"Ticket": 16}, continued=True),
     Path(
         name="planned-by-an-agent",
         walk=planned_by_an_agent,
