@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from standfast import steps
-from standfast.errors import ServiceUnavailable, StandfastError
+from standfast.errors import ServiceUnavailable, StandfastError, UnknownKey
 
 _MAX_FAILURES = 5  # an error that nobody foresaw is a bug as a rule: it does not heal by trying for ever
 
@@ -37,7 +37,7 @@ class _ActivityBoundary(ActivityInboundInterceptor):
             raise _with_pause(error) from error.__cause__
         except FailureError:
             raise
-        except ServiceUnavailable as error:
+        except (ServiceUnavailable, UnknownKey) as error:  # a key may be added, as a service comes back
             raise ApplicationError(str(error), type=error.code, next_retry_delay=_pause()) from error
         except StandfastError as error:
             raise ApplicationError(str(error), type=error.code, non_retryable=True) from error

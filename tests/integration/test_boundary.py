@@ -16,7 +16,7 @@ from temporalio.worker import Worker
 
 from standfast import cluster, steps
 from standfast.boundary import Boundary
-from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.errors import InvalidInput, ServiceUnavailable, UnknownKey
 from standfast.settings import Settings
 from tests.integration.installation import ENCRYPTION
 
@@ -72,8 +72,9 @@ async def failing(
     return attempts, None
 
 
-async def test_a_service_that_is_away_is_waited_for(temporal: Client) -> None:
-    assert await failing(temporal, *[AWAY] * 7) == (8, None)
+@pytest.mark.parametrize("error", [AWAY, UnknownKey("add key 'k2'")], ids=["a service", "a key"])
+async def test_what_is_away_is_waited_for(temporal: Client, error: Exception) -> None:
+    assert await failing(temporal, *[error] * 7) == (8, None)
 
 
 async def test_what_fails_again_and_again_is_tried_less_and_less_often(temporal: Client) -> None:
