@@ -1,8 +1,13 @@
 """What a ticket's workflow takes along when it continues as new: enough to go on, and no more."""
 
+from typing import Annotated
+
+from pydantic import Field, RootModel
+
 from standfast.domain import Record
 from standfast.report import SafetyReport
 from standfast.steps import Recalled
+from standfast.ticket import NoTicket, Ticket
 from standfast.view import TicketView
 
 
@@ -18,3 +23,7 @@ class Carried(Record):
     recalled: Recalled | None = None
     executions: int = 0
     drifts: int = 0
+
+
+class Start(RootModel[Annotated[Ticket | Carried | NoTicket, Field(union_mode="left_to_right")]]):
+    """What a run of a ticket's workflow starts with: the ticket, or what the run before it has carried."""

@@ -29,6 +29,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, visibility
+from standfast.carried import Start
 from standfast.codec.reading import failures, of_workflow, reveal
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.documents import read_json_documents, validate
@@ -112,7 +113,7 @@ class Standfast:
             try:
                 await self._temporal.start_workflow(
                     TicketWorkflow.run,
-                    ticket,
+                    Start(ticket),
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     **start_options(ticket),
                 )

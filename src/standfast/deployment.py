@@ -180,7 +180,7 @@ class Deployments:
             raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
     async def _known_everywhere(self) -> None:
-        """Wait until every task queue has heard of a change, as a rule within a second."""
+        """Wait until every task queue has heard of a change, as a rule within three seconds."""
         going = RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_IN_PROGRESS
         with suppress(TimeoutError):  # it was accepted and will arrive
             async with asyncio.timeout(_ARRIVES):

@@ -74,18 +74,18 @@ class NoTicket(RootModel[dict[str, Any]]):
     """What a workflow was started with by somebody who does not know what a ticket is, or how large it may be."""
 
     @model_validator(mode="after")
-    def _is_none(self) -> "NoTicket":
-        if "body" not in self.root or not self.problem:
-            msg = "is something else"
+    def _meant_one(self) -> "NoTicket":
+        if "body" not in self.root:
+            msg = "is not meant to be a ticket"
             raise ValueError(msg)
         return self
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, empty if nothing is."""
+        """What is wrong with it."""
         try:
             Ticket.model_validate(self.root)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             return f"not a ticket: field {'.'.join(map(str, problem['loc'])) or '(whole)'}: {problem['msg']}"
-        return ""
+        return "not a ticket"

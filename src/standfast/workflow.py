@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     import standfast.steps
     import standfast.visibility  # noqa: F401
     from standfast import steps, visibility
-    from standfast.carried import Carried
+    from standfast.carried import Carried, Start
     from standfast.context import Context
     from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal, same_person
     from standfast.outcome import Execution, Outcome, State
@@ -46,10 +46,10 @@ class TicketWorkflow:
     """One ticket, from its submission to its end."""
 
     @workflow.init
-    def __init__(self, start: Ticket | Carried | NoTicket) -> None:
-        if isinstance(start, NoTicket):
+    def __init__(self, start: Start) -> None:
+        if isinstance(start.root, NoTicket):
             return  # `run` says so
-        carried = _carried(start)
+        carried = _carried(start.root)
         self._view = carried.view.model_copy(update={"report": carried.approved})
         self._decision: Decision | None = None
         self._recalled = carried.recalled
@@ -59,15 +59,15 @@ class TicketWorkflow:
         self._publishing: asyncio.TimerHandle | None = None
 
     @workflow.run
-    async def run(self, start: Ticket | Carried | NoTicket) -> Outcome:
+    async def run(self, start: Start) -> Outcome:
         """Return how the ticket ended; `failed` and `cancelled` close the workflow as failed and cancelled.
 
         It starts with a ticket; a run that continues another one starts with what that has carried so far.
         """
-        if isinstance(start, NoTicket):  # of a client in another language, say: it is told, instead of waiting for ever
-            raise ApplicationError(start.problem, type=FAILED, non_retryable=True)
+        if isinstance(start.root, NoTicket):  # of a client in another language, say: it is told, and waits for nothing
+            raise ApplicationError(start.root.problem, type=FAILED, non_retryable=True)
         try:
-            return await self._resolve(_carried(start))
+            return await self._resolve(_carried(start.root))
         except asyncio.CancelledError:
             await self._end(State.CANCELLED, CANCELLED_REASON)
             raise

@@ -38,6 +38,7 @@ from temporalio.worker import (
 
 from standfast import client as client_module
 from standfast import cluster
+from standfast.carried import Start
 from standfast.client import Standfast
 from standfast.codec.keyring import KeyRing
 from standfast.errors import ServiceUnavailable, UnknownTicket
@@ -305,7 +306,7 @@ async def submitted(client: Client) -> str:
     ticket = Ticket(id=f"E-{uuid4().hex[:8]}", body=SECRET, requester=SECRET, target="shop")
     await client.start_workflow(
         TicketWorkflow.run,
-        ticket,
+        Start(ticket),
         id=ticket.workflow_id,
         task_queue=f"{QUEUE}-tickets",
         task_timeout=timedelta(seconds=2),

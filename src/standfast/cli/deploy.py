@@ -149,22 +149,21 @@ async def _drained(deployments: "Deployments", output: Output) -> None:
     from standfast.deployment import Use  # noqa: PLC0415 - commands import late
 
     last: dict[str, int] | None = None
-    while last is None or any(last.values()):
-        if last is not None:
-            await asyncio.sleep(_LOOK)
+    while True:
         now = {one.build_id: one.open for one in await deployments.versions() if one.use is Use.OLD}
         if now != last:
             _tell(now, output)
+        elif not any(now.values()):  # twice, since the server's lists lag behind a little
+            return
         last = now
+        await asyncio.sleep(_LOOK)
 
 
 def _tell(open_on: dict[str, int], output: Output) -> None:
     if output.as_json:
         output.document(open_on)
     for build_id, number in open_on.items():
-        output.line(
-            f"{build_id}: {f'{number} under way' if number else 'nothing under way, its workers can be stopped'}"
-        )
+        output.line(f"{build_id}: {f'{number} under way' if number else _NOTHING}")
     if not open_on:
         output.line("there is no old version")
 
