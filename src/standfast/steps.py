@@ -175,6 +175,8 @@ _RETRY = RetryPolicy(
 HEARTBEAT = timedelta(seconds=2)
 # Slim workflows replay in milliseconds: a task whose worker died is handed out again after this.
 WORKFLOW_TASK = timedelta(seconds=2)
+# On a busy machine, too. While arguments are loaded and results are stored, no heartbeats are sent.
+_SLACK_PER_MIB = timedelta(seconds=0.5)
 # A worker that went away without a word keeps its sticky queue for this long.
 STICKY_QUEUE = timedelta(seconds=1)
 # Where workers have versions, a run stays on the one it began on; what it has carried is understood by all of them.
@@ -235,6 +237,11 @@ def pause(policy: RetryPolicy, attempt: int) -> timedelta:
     return min(longest, policy.initial_interval * 2.0**doublings)
 
 
+def slack(ticket: Ticket) -> timedelta:
+    """Return how much longer than others a ticket's tasks may take: a large one is loaded and stored with each."""
+    return ticket.size // 2**20 * _SLACK_PER_MIB
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step(Generic[Request, Result]):
     """One activity as the workflow sees it."""
@@ -249,8 +256,8 @@ class Step(Generic[Request, Result]):
     retry: RetryPolicy = field(default_factory=lambda: _RETRY)
     cancellation: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL
 
-    async def __call__(self, request: Request, *, summary: str) -> Result:
-        """Run the step as an activity; `summary` is what Temporal's UI shows."""
+    async def __call__(self, request: Request, *, summary: str, slack: timedelta = timedelta()) -> Result:
+        """Run the step as an activity; `summary` is what Temporal's UI shows, `slack` see there."""
         result: Result = await workflow.execute_activity(
             self.name,
             request,
@@ -258,7 +265,7 @@ class Step(Generic[Request, Result]):
             result_type=self.result,
             start_to_close_timeout=self.start_to_close,
             schedule_to_close_timeout=self.give_up_after,
-            heartbeat_timeout=HEARTBEAT,
+            heartbeat_timeout=HEARTBEAT + slack,
             retry_policy=self.retry,
             cancellation_type=self.cancellation,
             summary=summary,

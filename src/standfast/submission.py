@@ -29,7 +29,7 @@ def start_options(ticket: Ticket) -> StartOptions:
     return StartOptions(
         id=ticket.workflow_id,
         task_queue=steps.Pool.CORE,
-        task_timeout=steps.WORKFLOW_TASK,
+        task_timeout=steps.WORKFLOW_TASK + steps.slack(ticket),
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         memo={DIGEST: ticket.digest},
         search_attributes=visibility.at_start(ticket.target),

@@ -53,11 +53,15 @@ class Ticket(Submission):
 
     @model_validator(mode="after")
     def _passes(self) -> "Ticket":
-        size = len(to_json(self))
-        if size > MAX_BYTES:
-            msg = f"the ticket has {size} bytes, at most {MAX_BYTES} are allowed"
+        if self.size > MAX_BYTES:
+            msg = f"the ticket has {self.size} bytes, at most {MAX_BYTES} are allowed"
             raise ValueError(msg)
         return self
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has as JSON."""
+        return len(to_json(self))
 
     @property
     def workflow_id(self) -> str:

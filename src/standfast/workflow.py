@@ -113,7 +113,7 @@ class TicketWorkflow:
 
     async def _gather(self, ticket: Ticket) -> Context:
         self._enter(State.GATHERING)
-        context = await steps.GATHER(ticket, summary="read the context")
+        context = await steps.GATHER(ticket, summary="read the context", slack=steps.slack(ticket))
         self._show(context=context)
         return context
 
@@ -129,7 +129,7 @@ class TicketWorkflow:
             task_queue=Pool.LLM,
             result_type=Plan,
             execution_timeout=steps.PLANNER_RUN,
-            task_timeout=steps.PLANNER_TASK,
+            task_timeout=steps.PLANNER_TASK + steps.slack(context.ticket),
             retry_policy=RetryPolicy(maximum_attempts=1),
             cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
@@ -153,6 +153,7 @@ class TicketWorkflow:
         report = await steps.VALIDATE(
             steps.ValidateRequest(context=context, plan=plan, recalled=self._recalled),
             summary=f"check and rehearse plan {self._view.plan_number}",
+            slack=steps.slack(context.ticket),
         )
         self._show(report=report, approvals=self._view.approvals if still_approved(approved, report) else ())
         return report
@@ -244,7 +245,7 @@ class TicketWorkflow:
             drifts=self._drifts,
         )
         workflow.continue_as_new(
-            carried, task_timeout=steps.WORKFLOW_TASK, initial_versioning_behavior=steps.NEXT_RUN_ON
+            carried, task_timeout=workflow.info().task_timeout, initial_versioning_behavior=steps.NEXT_RUN_ON
         )
 
     # --- decisions -----------------------------------------------------------------------------------------------

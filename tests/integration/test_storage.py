@@ -49,7 +49,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MEGABYTE = 10**6
 NOTHING: dict[str, Any] = {"operations": []}
 WORKFLOW = StorageDriverStoreContext(
-    target=StorageDriverWorkflowInfo(namespace="default", id="ticket/shop/T-1", run_id="run")
+    target=StorageDriverWorkflowInfo(namespace="default", id="ticket/shop/of-the-driver", run_id="run")
 )
 
 
@@ -223,11 +223,11 @@ async def test_what_comes_back_is_what_was_stored_or_nothing(stored: Stored) -> 
     async with driver(stored.installation.settings) as storage:
         (claim,) = await storage.store(WORKFLOW, [payload])
         assert await storage.store(WORKFLOW, [payload]) == [claim]
-        assert stored.payloads("ticket/shop/T-1") == 1
+        assert stored.payloads("ticket/shop/of-the-driver") == 1
         assert await storage.retrieve(StorageDriverRetrieveContext(), [claim]) == [payload]
         with psycopg.connect(stored.owner) as connection:
             connection.execute("UPDATE standfast.payload SET content = set_byte(content, 20, 0) WHERE run_id = 'run'")
-        with pytest.raises(PayloadLost, match="ticket/shop/T-1 was changed in the control database"):
+        with pytest.raises(PayloadLost, match="ticket/shop/of-the-driver was changed in the control database"):
             await storage.retrieve(StorageDriverRetrieveContext(), [claim])
         with psycopg.connect(stored.owner) as connection:
             connection.execute("DELETE FROM standfast.payload WHERE run_id = 'run'")

@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from standfast.batching.pace import Turns
     from standfast.submission import start_options
+    from standfast.carried import Start
     from standfast.workflow import TicketWorkflow, broken_off
 
 _ENDINGS = 200  # are recorded together at most: a payload of moderate size
@@ -153,7 +154,7 @@ class BatchWorkflow:
         try:
             child = await workflow.start_child_workflow(
                 TicketWorkflow.run,
-                ticket,
+                Start(ticket),
                 **start_options(ticket),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 priority=steps.BATCH_PRIORITY,

@@ -19,7 +19,7 @@ from standfast.plan import Plan
 from standfast.planner.durable_agent import DurableAgent
 from standfast.planner.playbooks import Playbook, PlaybookChoice
 from standfast.planner.prompt import instructions
-from standfast.steps import OWN_FUNCTION, OWN_FUNCTION_RETRY, PlanRequest, Pool, Step
+from standfast.steps import OWN_FUNCTION, OWN_FUNCTION_RETRY, PlanRequest, Pool, Step, slack
 
 PlanFunction = Callable[[Context], Awaitable[Plan]]
 
@@ -53,7 +53,7 @@ class OwnFunction:
     async def plan(self, request: PlanRequest) -> Plan:
         """Return the function's plan for the context of `request`."""
         context = request.context.model_copy(update={"feedback": request.feedback})
-        return await CALL(context, summary=f"call {self._name}")
+        return await CALL(context, summary=f"call {self._name}", slack=slack(context.ticket))
 
     @activity.defn(name=CALL.name)
     async def call(self, context: Context) -> Plan:
