@@ -166,6 +166,23 @@ async def test_the_journal_s_role_is_checked_column_by_column(settings: Settings
         assert message == "may do more than it needs: UPDATE on standfast.model_call (answer); revoke it"
 
 
+async def test_the_audit_chain_is_appended_to_by_the_control_role_alone(settings: Settings, owner: str) -> None:
+    url, function = control_owner(settings, owner), "EXECUTE ON FUNCTION standfast.append_audit"
+    with changed(url, f"REVOKE {function} FROM standfast_control", f"GRANT {function} TO standfast_control"):
+        message = (await wrong(settings))[f"{CONTROL} rights"]
+        assert message == "lacks EXECUTE on standfast.append_audit; run `standfast migrate`"
+    with changed(url, f"GRANT {function} TO standfast_journal", f"REVOKE {function} FROM standfast_journal"):
+        message = (await wrong(settings))[f"{JOURNAL} rights"]
+        assert message == "may do more than it needs: EXECUTE on standfast.append_audit; revoke it"
+    with changed(
+        url,
+        "GRANT UPDATE ON standfast.audit TO standfast_control",
+        "REVOKE UPDATE ON standfast.audit FROM standfast_control",
+    ):
+        message = (await wrong(settings))[f"{CONTROL} rights"]
+        assert message == "may do more than it needs: UPDATE on standfast.audit; revoke it"
+
+
 # --- roles of a target: what `migrate` made of the constraints, and what has become of it since ---
 
 GUARDED = parse_constraints(

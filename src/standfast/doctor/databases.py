@@ -86,7 +86,9 @@ async def inspect_control(control: Control) -> list[Check]:
     """Check the control database, as each role whose URL this process has."""
     checks: list[Check] = []
     if control.url is not None:
-        checks += await _inspect("control.url", control.url, partial(_control_role, _CONTROL), writes=True)
+        checks += await _inspect(
+            "control.url", control.url, partial(_control_role, _CONTROL, appends=True), writes=True
+        )
     if control.journal is not None:
         checks += await _inspect("control.journal", control.journal, partial(_control_role, _JOURNAL), writes=True)
     return checks or [Check(name="control.url", ok=False, message="is not set; set the URL of the control database")]
@@ -115,8 +117,13 @@ async def _inspect(setting: str, secret: SecretStr, inspection: _Inspection, *, 
         ]
 
 
-async def _control_role(rights: Sequence[Right], setting: str, connection: Connection) -> list[Check]:
+async def _control_role(
+    rights: Sequence[Right], setting: str, connection: Connection, *, appends: bool = False
+) -> list[Check]:
     excess, missing = await _differences(connection, rights)
+    row = await (await connection.execute(_SQL["appends"])).fetchone()
+    if row is not None and row["may"] != appends:
+        (missing if appends else excess).append("EXECUTE on standfast.append_audit")
     return [
         await _powers(setting, connection),
         _rights(setting, excess, missing, advice="revoke it"),

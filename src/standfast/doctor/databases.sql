@@ -43,6 +43,12 @@ SELECT EXISTS (
     SELECT FROM pg_roles WHERE rolname = %(observer)s AND pg_has_role(oid, 'MEMBER')
 ) AS may_become
 
+-- appends --
+-- Whether the present role may append to the audit chain.
+SELECT has_function_privilege(p.oid, 'EXECUTE') AS may
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'standfast' AND p.proname = 'append_audit'
+
 -- pins --
 -- Settings that sessions of the present role should begin with, and don't.
 WITH wanted AS (
