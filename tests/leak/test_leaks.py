@@ -26,7 +26,6 @@ from standfast.outcome import State
 from standfast.settings import Encryption
 from standfast.steps import Pool
 from standfast.ticket import Ticket
-from standfast.workflow import TicketWorkflow
 from tests.integration.batching import batching
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
 from tests.leak.search import Leak, Marker, Source, files, leaks, postgres, sqlite
@@ -134,7 +133,7 @@ class Run:
         with skipper.with_time_skipping_disabled():
             workflow_id = await Run(clock, self.planted).submit(self.planted.risky(1013), 1013)
         await self.shop.until_waiting(workflow_id)
-        waiting = skipper.client.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
+        waiting = skipper.client.get_workflow_handle(workflow_id)
         await skipper.fast_forward(waiting, timedelta(days=4))
         assert await self.end(workflow_id) is State.EXPIRED
 

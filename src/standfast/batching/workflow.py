@@ -37,8 +37,8 @@ with workflow.unsafe.imports_passed_through():
         ended,
     )
     from standfast.batching.pace import Turns
-    from standfast.submission import start_options
     from standfast.carried import Start
+    from standfast.submission import start_options
     from standfast.workflow import TicketWorkflow, broken_off
 
 _ENDINGS = 200  # are recorded together at most: a payload of moderate size
