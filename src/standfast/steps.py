@@ -23,7 +23,10 @@ from standfast.ticket import Ticket
 
 
 class Pool(StrEnum):
-    """A group of worker processes with a task queue and credentials of its own; the value is the queue's name."""
+    """A group of worker processes with a task queue and credentials of its own; the value is the queue's name.
+
+    Each may also read and add large payloads.
+    """
 
     CORE = "core"
     """The ticket workflow, context retrieval, validation, decisions. Credentials: reader, rehearser, control."""
