@@ -113,7 +113,7 @@ async def history_bytes(client: Client, workflow_id: str) -> int:
 # --- a ticket with 20 MB ----------------------------------------------------------------------------------------------
 
 
-async def test_a_ticket_with_20_mb_goes_through_every_step_and_can_be_taken_back(stored: Stored) -> None:
+async def test_a_ticket_with_20_mb_goes_through_every_step(stored: Stored) -> None:
     installation = stored.installation
     async with serving(installation.settings, *Pool), connected(installation.settings) as client:
         rows = large(20)
@@ -125,11 +125,7 @@ async def test_a_ticket_with_20_mb_goes_through_every_step_and_can_be_taken_back
         await installation.decide(view, DecisionVerdict.APPROVE)
         assert (await installation.client.wait(workflow_id)).state is State.DONE
         assert len(installation.ledger(workflow_id)) == 1
-        undo = (await installation.client.undo(workflow_id, by="ana@example.com")).workflow_id
-        await installation.decide(await installation.until_waiting(undo), DecisionVerdict.APPROVE)
-        assert (await installation.client.wait(undo)).state is State.DONE
         assert await history_bytes(client, workflow_id) < MEGABYTE
-        assert installation.query("SELECT count(*) FROM shop.refunds") == [(0,)]
 
 
 async def test_what_is_stored_is_encrypted(stored: Stored) -> None:
