@@ -193,7 +193,7 @@ def waiting(installation: Installation, number: int) -> str:
 
 
 def test_an_undo_is_a_ticket_of_its_own_that_waits_for_a_person(installation: Installation) -> None:
-    ticket = waiting(installation, 208)
+    ticket = waiting(installation, 230)
     assert installation.run("undo", ticket).exit_code == 2  # nothing was changed yet
     digest = installation.view(ticket)["report"]["plan_digest"]
     assert installation.run("approve", ticket, "--digest", digest).exit_code == 0

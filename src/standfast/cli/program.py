@@ -44,7 +44,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "undo": _Command("decisions", "Take back what a ticket has changed."),
     "check": _Command("check", "Print the safety report of a plan; nothing is executed."),
     "constraints": _Command("constraints", "List and change constraints, and try changes."),
-    "audit": _Command("audit", "Show, verify and export the record of all that was decided and done."),
+    "audit": _Command("audit", "Show, verify and export what was decided and done."),
     "worker": _Command("services", "Run one worker pool."),
     "dashboard": _Command("services", "Run the dashboard."),
     "codec-server": _Command("services", "Decrypt payloads for Temporal's UI and command line."),
