@@ -246,7 +246,7 @@ async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> 
     await shop.start(tickets, batch_id=batch_id)
     end = await shop.end(batch_id)
     assert end.state is BatchState.STOPPED
-    assert end.reason.startswith("batch_page failed 5 times")
+    assert end.reason.startswith("a payload of ticket/shop/x of namespace default is refused: it is not encrypted")
 
 
 async def test_what_was_asked_for_stays_in_the_register_as_it_was(shop: Batching) -> None:
