@@ -19,6 +19,7 @@ from temporalio.client import Client
 
 from standfast import cluster
 from standfast.client import Standfast
+from standfast.codec.reading import of_workflow, reveal
 from standfast.decision import DecisionVerdict
 from standfast.local.ports import free_port
 from standfast.local.postgres import Postgres
@@ -129,10 +130,12 @@ class Shop(Installation):
     async def failure(self, workflow_id: str, words: str) -> None:
         """Wait until an attempt of an activity has failed for this reason."""
         handle = self.temporal.get_workflow_handle(workflow_id)
+        converter = of_workflow(self.temporal.data_converter, self.temporal.namespace, workflow_id)
         seen = ""
         async with asyncio.timeout(LIMIT):
             while words not in seen:
                 pending = (await handle.describe()).raw_description.pending_activities
+                await reveal((activity.last_failure for activity in pending), converter)
                 seen = "".join(str(activity.last_failure) for activity in pending)
                 await asyncio.sleep(0.05)
 
