@@ -5,12 +5,12 @@ from dataclasses import replace
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import (
     DataConverter,
-    DefaultFailureConverterWithEncodedAttributes,
     ExternalStorage,
     PayloadCodec,
 )
 
 from standfast.codec.encryption import EncryptionCodec
+from standfast.codec.failures import ShortFailures
 from standfast.codec.keyring import Keys, read_ring
 from standfast.codec.marking import MarkingCodec
 from standfast.settings import Settings
@@ -31,7 +31,7 @@ def data_converter(settings: Settings, storage: ExternalStorage | None = None) -
     return replace(
         pydantic_data_converter,
         payload_codec=codec,
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        failure_converter_class=ShortFailures,
         external_storage=storage,
     )
 

@@ -1,0 +1,55 @@
+"""Failures are short enough for Temporal to keep them while an activity is tried again, and say what matters."""
+
+import base64
+from typing import NoReturn
+
+import pytest
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import WorkflowSerializationContext
+from temporalio.exceptions import ApplicationError
+
+from standfast.codec.converter import data_converter
+from standfast.codec.keyring import KeyRing
+from standfast.settings import Encryption, Settings
+
+KEPT = 4096  # bytes that Temporal keeps, `limit.mutableStateActivityFailureSize`
+WORKFLOW = f"ticket/{'t' * 63}/{'i' * 128}"  # as long as one can be
+RING = KeyRing.new()
+
+
+def settings() -> Settings:
+    keys = {key_id: base64.b64encode(key).decode() for key_id, key in RING.keys.items()}
+    return Settings(encryption=Encryption.model_validate({"keys": keys}))
+
+
+def failed(depth: int, words: str) -> BaseException:
+    """An error with `depth` causes, each raised in a function of its own."""
+    try:
+        _fail(depth, words)
+    except (ApplicationError, ValueError) as error:
+        return error
+
+
+def _fail(depth: int, words: str) -> NoReturn:
+    if depth:
+        raise ApplicationError(f"{depth}: {words}", type="some-error") from failed(depth - 1, words)
+    raise ValueError(f"0: {words}")
+
+
+@pytest.mark.parametrize(
+    "words", ["short", "long " * 1000, "ü€" * 2000, '"\n' * 2000], ids=["short", "long", "ü", "escaped"]
+)
+@pytest.mark.parametrize("depth", [0, 2, 9])
+async def test_a_failure_is_kept_whatever_it_says(words: str, depth: int) -> None:
+    converter = data_converter(settings()).with_context(WorkflowSerializationContext("default", WORKFLOW))
+    failure = Failure()
+    await converter.encode_failure(failed(depth, words), failure)
+    assert failure.ByteSize() <= KEPT
+    error = await converter.decode_failure(failure)
+    assert isinstance(error, ApplicationError)
+    assert error.message.startswith(f"{depth}: {words[:50]}")
+    causes = 0
+    while (error := error.__cause__) is not None:  # type: ignore[assignment]
+        causes += 1
+        assert str(depth - causes) in str(error)
+    assert causes == min(depth, 2)
