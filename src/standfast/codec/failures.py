@@ -44,8 +44,9 @@ def _cut(text: str, size: int) -> str:
 
 
 def _encode(failure: Failure, payload_converter: PayloadConverter) -> None:
-    said = {"message": failure.message, "stack_trace": failure.stack_trace}
-    failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([said])[0])
-    failure.message, failure.stack_trace = "Encoded failure", ""
+    if not failure.HasField("encoded_attributes"):  # else it has come from elsewhere and is passed on
+        said = {"message": failure.message, "stack_trace": failure.stack_trace}
+        failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([said])[0])
+        failure.message, failure.stack_trace = "Encoded failure", ""
     if failure.HasField("cause"):
         _encode(failure.cause, payload_converter)

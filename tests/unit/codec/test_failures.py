@@ -53,3 +53,15 @@ async def test_a_failure_is_kept_whatever_it_says(words: str, depth: int) -> Non
         causes += 1
         assert str(depth - causes) in str(error)
     assert causes == min(depth, 2)
+
+
+async def test_a_failure_that_is_passed_on_says_what_it_said() -> None:
+    converter = data_converter(settings()).with_context(WorkflowSerializationContext("default", WORKFLOW))
+    sent, passed_on = Failure(), Failure()
+    await converter.encode_failure(failed(2, "words"), sent)
+    await converter.encode_failure(await converter.decode_failure(sent), passed_on)
+    error: BaseException | None = await converter.decode_failure(passed_on)
+    for depth in (2, 1, 0):
+        assert f"{depth}: words" in str(error)
+        assert error is not None
+        error = error.__cause__
