@@ -86,7 +86,7 @@ async def gather(
     retrieval: Retrieval, body: str = "please help", subject: Mapping[str, Any] | None = None, **fields: Any
 ) -> Context:
     known = {"id": "T-1", "requester": "support@example.com", "target": "shop"}
-    return await retrieval.gather(Ticket.model_validate(known | {"body": body, "subject": subject or {}} | fields))
+    return await retrieval.read(Ticket.model_validate(known | {"body": body, "subject": subject or {}} | fields))
 
 
 def rows(context: Context, table: str) -> list[dict[str, Any]]:

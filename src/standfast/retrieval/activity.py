@@ -32,17 +32,25 @@ class Retrieval:
 
     @activity.defn(name="gather")
     async def gather(self, ticket: Ticket) -> Context:
-        """Put the submission on record, and return the ticket, its target's schema and the rows around what it names.
+        """Put the submission on record, and return what `read` does.
+
+        Raises: as `read` does.
+        """
+        async with self._databases.control(autocommit=True) as connection:
+            submission = {"ticket_digest": ticket.digest, "undo_of": ticket.undo_of}
+            await audit.append_step(connection, audit.Kind.SUBMISSION, actor=ticket.requester, content=submission)
+        return await self.read(ticket)
+
+    async def read(self, ticket: Ticket) -> Context:
+        """Return the ticket, its target's schema and the rows around what it names.
 
         Raises:
             UnknownTarget: the settings don't name the ticket's target.
             NotPermitted: this process has no reader URL for it, or none of the control database.
             ServiceUnavailable: a database can't be reached.
         """
+        schemas = self._databases.schemas(ticket.target)
         async with self._databases.control(autocommit=True) as connection:
-            submission = {"ticket_digest": ticket.digest, "undo_of": ticket.undo_of}
-            await audit.append_step(connection, audit.Kind.SUBMISSION, actor=ticket.requester, content=submission)
-            schemas = self._databases.schemas(ticket.target)
             constraints = await read_latest(connection, ticket.target, schemas)
         async with self._databases.target(ticket.target, Role.READER) as connection:
             await connection.execute(_SQL["pin"])
