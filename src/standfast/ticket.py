@@ -53,8 +53,13 @@ class Ticket(Submission):
 
     @model_validator(mode="after")
     def _passes(self) -> "Ticket":
-        if self.size > MAX_BYTES:
-            msg = f"the ticket has {self.size} bytes, at most {MAX_BYTES} are allowed"
+        try:
+            size = self.size
+        except ValueError:
+            msg = "the ticket contains a lone surrogate, which no JSON in UTF-8 can hold"
+            raise ValueError(msg) from None
+        if size > MAX_BYTES:
+            msg = f"the ticket has {size} bytes, at most {MAX_BYTES} are allowed"
             raise ValueError(msg)
         return self
 

@@ -190,7 +190,7 @@ async def test_the_requester_may_be_the_customer(retrieval: Retrieval) -> None:
         ("", {"order_id": None, "nothing": 1, "order": True, "customer_id": {"a": 1}}),
         ("", {"order_id": 10**30}),
         ("", {"order_id": "abc", "customers.country": "Atlantis"}),
-        ("", {"order_id": "a\x00b", "customer_email": "\ud800"}),
+        ("", {"order_id": "a\x00b"}),
     ],
 )
 async def test_what_is_not_found_is_no_error(retrieval: Retrieval, body: str, subject: dict[str, Any]) -> None:

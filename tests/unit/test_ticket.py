@@ -160,3 +160,9 @@ def test_a_workflow_says_what_is_wrong_with_what_is_no_ticket() -> None:
 def test_what_a_run_has_carried_is_never_taken_for_a_wrong_ticket() -> None:
     with pytest.raises(ValidationError):
         start({"view": {"of": "another release"}})
+
+
+def test_a_ticket_with_half_a_character_is_refused_wherever_it_is() -> None:
+    fields = {"id": "T-1", "body": "please", "requester": "ana@example.com", "target": "shop"}
+    with pytest.raises(ValueError, match="lone surrogate"):
+        Ticket.model_validate(fields | {"metadata": {"note": ["\ud800"]}})
