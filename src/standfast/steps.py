@@ -125,7 +125,7 @@ class ReviewRequest(Record):
     state: State
     decided_by: str | None
     """Who was first, if the plan is decided already."""
-    in_scope: bool = True
+    in_scope: bool
     """Whether the constraints let this person approve."""
 
 
@@ -134,7 +134,6 @@ class RemindRequest(Record):
 
     workflow_id: str
     plan_digest: str
-    waiting_since: datetime
     reminder: Reminder
 
 

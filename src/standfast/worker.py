@@ -119,8 +119,10 @@ async def run(pool: Pool, settings: Settings) -> None:
         gc.freeze()  # what was imported stays: collecting garbage needn't look through it for ever
         async with build(pool, client, served, settings.deployment):
             logger.info("worker of pool %s is polling", pool)
-            noting = asyncio.create_task(_note_namespace(pool, client, databases))
-            await _warn_if_idle(client, settings.deployment)
+            # Beside the work: neither may keep the worker from being stopped.
+            noting = asyncio.gather(
+                _note_namespace(pool, client, databases), _warn_if_idle(client, settings.deployment)
+            )
             await stop.wait()
             noting.cancel()
 

@@ -183,7 +183,6 @@ class TicketWorkflow:
             request = steps.RemindRequest(
                 workflow_id=self._view.workflow_id,
                 plan_digest=report.plan_digest,
-                waiting_since=since,
                 reminder=reminder,
             )
             with suppress(ActivityError):  # it is no reason to end
