@@ -6,9 +6,10 @@ from itertools import accumulate, takewhile
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 
-MESSAGE_BYTES = 500
-STACK_TRACE_BYTES = 300
+MESSAGE_BYTES = 450
+STACK_TRACE_BYTES = 250
 """In JSON, both."""
+DETAILS_BYTES = 150
 CAUSES = 2
 """Behind the failure itself. Workers log whole stack traces, without the words of exceptions."""
 
@@ -23,6 +24,9 @@ class ShortFailures(DefaultFailureConverter):
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See the base class."""
         DefaultFailureConverter().to_failure(exception, payload_converter, failure)
+        info = failure.application_failure_info
+        if info.details.ByteSize() > DETAILS_BYTES and not info.non_retryable:
+            info.ClearField("details")  # of a model's error, say: the provider's whole answer
         _shorten(failure, CAUSES)
         _encode(failure, payload_converter)
 
@@ -33,6 +37,7 @@ def _shorten(failure: Failure, causes: int) -> None:
     if not causes:
         failure.ClearField("cause")
     elif failure.HasField("cause"):
+        failure.cause.application_failure_info.ClearField("details")
         _shorten(failure.cause, causes - 1)
 
 
@@ -44,9 +49,9 @@ def _cut(text: str, size: int) -> str:
 
 
 def _encode(failure: Failure, payload_converter: PayloadConverter) -> None:
-    if not failure.HasField("encoded_attributes"):  # else it has come from elsewhere and is passed on
+    if not failure.HasField("encoded_attributes"):  # else it has come from elsewhere, and they say the same
         said = {"message": failure.message, "stack_trace": failure.stack_trace}
         failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([said])[0])
-        failure.message, failure.stack_trace = "Encoded failure", ""
+    failure.message, failure.stack_trace = "Encoded failure", ""
     if failure.HasField("cause"):
         _encode(failure.cause, payload_converter)

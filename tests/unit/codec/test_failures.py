@@ -22,17 +22,17 @@ def settings() -> Settings:
     return Settings(encryption=Encryption.model_validate({"keys": keys}))
 
 
-def failed(depth: int, words: str) -> BaseException:
+def failed(depth: int, words: str, *details: str) -> BaseException:
     """An error with `depth` causes, each raised in a function of its own."""
     try:
-        _fail(depth, words)
+        _fail(depth, words, *details)
     except (ApplicationError, ValueError) as error:
         return error
 
 
-def _fail(depth: int, words: str) -> NoReturn:
+def _fail(depth: int, words: str, *details: str) -> NoReturn:
     if depth:
-        raise ApplicationError(f"{depth}: {words}", type="some-error") from failed(depth - 1, words)
+        raise ApplicationError(f"{depth}: {words}", *details, type="some-error") from failed(depth - 1, words, *details)
     raise ValueError(f"0: {words}")
 
 
@@ -40,10 +40,11 @@ def _fail(depth: int, words: str) -> NoReturn:
     "words", ["short", "long " * 1000, "ü€" * 2000, '"\n' * 2000], ids=["short", "long", "ü", "escaped"]
 )
 @pytest.mark.parametrize("depth", [0, 2, 9])
-async def test_a_failure_is_kept_whatever_it_says(words: str, depth: int) -> None:
+@pytest.mark.parametrize("details", [(), ("busy",), ("<html>" * 2000,)], ids=["no details", "details", "large details"])
+async def test_a_failure_is_kept_whatever_it_says(words: str, depth: int, details: tuple[str, ...]) -> None:
     converter = data_converter(settings()).with_context(WorkflowSerializationContext("default", WORKFLOW))
     failure = Failure()
-    await converter.encode_failure(failed(depth, words), failure)
+    await converter.encode_failure(failed(depth, words, *details), failure)
     assert failure.ByteSize() <= KEPT
     error = await converter.decode_failure(failure)
     assert isinstance(error, ApplicationError)
@@ -60,6 +61,7 @@ async def test_a_failure_that_is_passed_on_says_what_it_said() -> None:
     sent, passed_on = Failure(), Failure()
     await converter.encode_failure(failed(2, "words"), sent)
     await converter.encode_failure(await converter.decode_failure(sent), passed_on)
+    assert b"words" not in passed_on.SerializeToString()
     error: BaseException | None = await converter.decode_failure(passed_on)
     for depth in (2, 1, 0):
         assert f"{depth}: words" in str(error)
