@@ -120,11 +120,14 @@ async def run(pool: Pool, settings: Settings) -> None:
         async with build(pool, client, served, settings.deployment):
             logger.info("worker of pool %s is polling", pool)
             # Beside the work: neither may keep the worker from being stopped.
-            noting = asyncio.gather(
-                _note_namespace(pool, client, databases), _warn_if_idle(client, settings.deployment)
-            )
+            noting = asyncio.create_task(_note_namespace(pool, client, databases))
+            warning = asyncio.create_task(_warn_if_idle(client, settings.deployment))
             await stop.wait()
             noting.cancel()
+            warning.cancel()
+            for failed in await asyncio.gather(noting, warning, return_exceptions=True):
+                if isinstance(failed, Exception):
+                    logger.error("a note of the worker failed", exc_info=failed)
 
 
 async def _note_namespace(pool: Pool, client: Client, databases: Databases) -> None:

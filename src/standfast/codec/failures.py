@@ -37,7 +37,8 @@ def _shorten(failure: Failure, causes: int) -> None:
     if not causes:
         failure.ClearField("cause")
     elif failure.HasField("cause"):
-        failure.cause.application_failure_info.ClearField("details")
+        if failure.cause.HasField("application_failure_info"):
+            failure.cause.application_failure_info.ClearField("details")
         _shorten(failure.cause, causes - 1)
 
 

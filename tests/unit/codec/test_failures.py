@@ -4,9 +4,10 @@ import base64
 from typing import NoReturn
 
 import pytest
+from temporalio import exceptions
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import WorkflowSerializationContext
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, TimeoutType
 
 from standfast.codec.converter import data_converter
 from standfast.codec.keyring import KeyRing
@@ -67,3 +68,15 @@ async def test_a_failure_that_is_passed_on_says_what_it_said() -> None:
         assert f"{depth}: words" in str(error)
         assert error is not None
         error = error.__cause__
+
+
+async def test_a_cause_stays_of_its_kind() -> None:
+    converter = data_converter(settings()).with_context(WorkflowSerializationContext("default", WORKFLOW))
+    late = exceptions.TimeoutError("late", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
+    error = ApplicationError("no answer")
+    error.__cause__ = late
+    failure = Failure()
+    await converter.encode_failure(error, failure)
+    read = (await converter.decode_failure(failure)).__cause__
+    assert isinstance(read, exceptions.TimeoutError)
+    assert read.type is TimeoutType.HEARTBEAT
