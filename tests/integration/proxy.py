@@ -14,6 +14,8 @@ class Line:
         """Its bytes vanish, and nobody is told. A stream that lost bytes never comes back to life."""
         self.ends = False
         """It breaks before the next answer."""
+        self.considered = asyncio.Lock()
+        """Held while a test holds back a message: to its client, which stands still, nothing happens meanwhile."""
 
 
 class Proxy:

@@ -54,7 +54,8 @@ class Wire(Proxy):
             server.write(await _message(reader, b""))  # the first one has no type
             while True:
                 message = await _message(reader, await reader.readexactly(1))
-                fate = await self.watch(message)
+                async with line.considered:
+                    fate = await self.watch(message)
                 if fate is Fate.CUT:
                     return
                 line.ends = fate is Fate.CUT_ANSWER
@@ -63,6 +64,12 @@ class Wire(Proxy):
                     server.write(message)
                 line.dead = line.dead or fate is Fate.VANISH_ANSWER
                 await server.drain()
+
+    async def answers(self, server: asyncio.StreamReader, client: asyncio.StreamWriter, line: Line) -> None:
+        """Pass on what the server says; a client that stands still doesn't notice the end of its session either."""
+        await super().answers(server, client, line)
+        async with line.considered:
+            pass
 
 
 async def _message(reader: asyncio.StreamReader, kind: bytes) -> bytes:

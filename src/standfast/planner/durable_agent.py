@@ -162,8 +162,8 @@ def _bind(agent: Agent[Any, Any], name: str) -> TemporalDurability[Any]:
 
 
 def _explained(error: AgentRunError | UserError) -> str:
-    """Return one line: what happened, the library's own details, and what to do."""
+    """Return one line: what to do, what happened, and the library's own details, which may be long and are cut."""
     details = error.__cause__ if isinstance(error, UnexpectedModelBehavior) else None
     what = " ".join(f"{error}: {details}".split()) if details else " ".join(str(error).split())
     advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), "")
-    return f"no plan: {what:.400}" + (f" ({advice})" if advice else "")
+    return f"no plan: {advice}: {what:.400}" if advice else f"no plan: {what:.400}"
