@@ -85,7 +85,7 @@ def _used(batches: Iterable[Batch]) -> float:
 async def _by_size(size: Size) -> Table:
     ring = KeyRing.new()
     context = WorkflowSerializationContext(namespace="default", workflow_id="ticket/shop/SUP-1042")
-    codec = EncryptionCodec(Keys(lambda: ring)).with_context(context)
+    codec = EncryptionCodec(Keys(lambda: ring), accept_plain=False).with_context(context)
     rows = []
     for name, length in _SIZES.items():
         plain = [Payload(metadata={"encoding": b"json/plain"}, data=os.urandom(length))]

@@ -152,9 +152,9 @@ class Encryption(_Section):
     command: tuple[str, ...] = ()
     """A program with its arguments that prints what would be in a key file, such as a secret manager's."""
 
-    accept_plain: bool = True
-    """Whether payloads that were never encrypted are read, such as those from before; without them none can be forged
-    by who can write to Temporal but has no key."""
+    accept_plain: bool = False
+    """Whether payloads that were never encrypted are read, for as long as tickets from before encryption are under way.
+    Meanwhile who can write to Temporal can forge some without a key."""
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from standfast.ticket import Ticket
 from standfast.view import TicketView
 
 PASSWORD = "only-for-tests"
-ENCRYPTION = {"keys": {"test": base64.b64encode(PASSWORD.encode().ljust(32)).decode()}, "accept_plain": False}
+ENCRYPTION = {"keys": {"test": base64.b64encode(PASSWORD.encode().ljust(32)).decode()}}
 SCHEMA = """
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id integer PRIMARY KEY, status text NOT NULL, total numeric(10,2) NOT NULL);

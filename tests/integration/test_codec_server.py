@@ -103,7 +103,7 @@ async def person(url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClien
 
 
 async def encrypted(settings: Settings, ring: KeyRing | None = None) -> dict[str, Any]:
-    codec = EncryptionCodec(Keys(lambda: ring or read_ring(settings.encryption)))
+    codec = EncryptionCodec(Keys(lambda: ring or read_ring(settings.encryption)), accept_plain=False)
     context = WorkflowSerializationContext(namespace="default", workflow_id="ticket/shop/1")
     return MessageToDict(Payloads(payloads=await codec.with_context(context).encode([PLAIN])))
 

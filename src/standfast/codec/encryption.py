@@ -55,12 +55,12 @@ class Binding:
 
 
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
-    """Encrypts with the active key, decrypts with any; passes on what was never encrypted, unless told otherwise.
+    """Encrypts with the active key, decrypts with any; refuses what was never encrypted, unless with `accept_plain`.
 
     Without a context it reads every workflow's payloads, for people and tools: `binding` tells whose they are.
     """
 
-    def __init__(self, keys: Keys, own: Binding | None = None, *, accept_plain: bool = True) -> None:
+    def __init__(self, keys: Keys, own: Binding | None = None, *, accept_plain: bool) -> None:
         self._keys = keys
         self._own = own
         self._accept_plain = accept_plain
@@ -106,7 +106,8 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def _plain(self, payload: Payload) -> Payload:
         if self._own is not None and not self._accept_plain:
             raise PayloadRefused(
-                f"a payload of {self._own} is refused: it is not encrypted, and encryption.accept_plain is false"
+                f"a payload of {self._own} is refused: it is not encrypted. Somebody without a key wrote it; or the "
+                "ticket is from before encryption, then set encryption.accept_plain = true until it has ended"
             )
         return payload
 

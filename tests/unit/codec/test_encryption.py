@@ -1,19 +1,24 @@
 """Payloads are encrypted, bound to their workflow, and refused where they don't belong."""
 
+import base64
+
 import pytest
+from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
 
+from standfast.codec.converter import payload_codec
 from standfast.codec.encryption import Binding, EncryptionCodec, binding
 from standfast.codec.keyring import KeyRing, Keys
 from standfast.errors import PayloadRefused, UnknownKey
+from standfast.settings import Encryption, Settings
 
 RING = KeyRing("new", {"old": b"o" * 32, "new": b"n" * 32})
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"ana@example.com"')
 
 
-def codec(ring: KeyRing = RING) -> EncryptionCodec:
-    return EncryptionCodec(Keys(lambda: ring))
+def codec(ring: KeyRing = RING, *, accept_plain: bool = False) -> EncryptionCodec:
+    return EncryptionCodec(Keys(lambda: ring), accept_plain=accept_plain)
 
 
 def workflow(workflow_id: str = "ticket/shop/1", namespace: str = "default") -> SerializationContext:
@@ -88,15 +93,22 @@ async def test_headers_which_have_no_context_where_they_are_written_can_be_read(
     assert await codec().with_context(workflow()).decode(header) == [PLAIN]
 
 
-async def test_what_was_never_encrypted_is_passed_on() -> None:
-    assert await codec().with_context(workflow()).decode([PLAIN]) == [PLAIN]
+async def test_what_was_never_encrypted_is_passed_on_where_it_is_accepted() -> None:
+    assert await codec(accept_plain=True).with_context(workflow()).decode([PLAIN]) == [PLAIN]
 
 
-async def test_where_nothing_plain_is_accepted_only_readers_without_a_workflow_pass_it_on() -> None:
-    strict = EncryptionCodec(Keys(lambda: RING), accept_plain=False)
-    assert await strict.decode([PLAIN]) == [PLAIN]
-    with pytest.raises(PayloadRefused, match=r"payload of ticket/shop/1 .* is not encrypted"):
+async def test_what_was_never_encrypted_is_refused_unless_the_settings_accept_it() -> None:
+    settings = Settings(encryption=Encryption(keys={"one": SecretStr(base64.b64encode(b"n" * 32).decode())}))
+    strict = payload_codec(settings)
+    assert strict is not None
+    with pytest.raises(
+        PayloadRefused, match=r"payload of ticket/shop/1 .* is not encrypted.* set encryption\.accept_plain = true"
+    ):
         await strict.with_context(workflow()).decode([PLAIN])
+
+
+async def test_readers_without_a_workflow_pass_on_what_was_never_encrypted() -> None:
+    assert await codec().decode([PLAIN]) == [PLAIN]
 
 
 def changed(payload: Payload, *, data: bytes | None = None, **metadata: bytes) -> Payload:

@@ -24,7 +24,7 @@ LARGE = payload("x" * THRESHOLD)
 
 def codec(workflow_id: str = OURS, ring: KeyRing = RING) -> MarkingCodec:
     context = WorkflowSerializationContext(namespace="default", workflow_id=workflow_id)
-    return MarkingCodec(EncryptionCodec(Keys(lambda: ring)), THRESHOLD).with_context(context)
+    return MarkingCodec(EncryptionCodec(Keys(lambda: ring), accept_plain=False), THRESHOLD).with_context(context)
 
 
 async def mark(plain: Payload, sealing: MarkingCodec) -> bytes | None:
@@ -61,7 +61,7 @@ async def test_what_stays_in_temporal_has_no_mark() -> None:
 async def test_without_its_mark_a_payload_is_as_it_was_encrypted() -> None:
     (encrypted,) = await codec().encode([LARGE])
     plain, _ = unmarked(encrypted)
-    (reference,) = await EncryptionCodec(Keys(lambda: RING)).encode([LARGE])
+    (reference,) = await EncryptionCodec(Keys(lambda: RING), accept_plain=False).encode([LARGE])
     assert plain.metadata.keys() == reference.metadata.keys()
     assert await codec().decode([plain]) == [LARGE]
 
