@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import pytest_asyncio
+from temporalio.api.common.v1 import Payload
 
 from standfast import batch
 from standfast.batch import BatchState, Pace, TicketState
@@ -239,10 +240,13 @@ async def test_a_batch_whose_workflow_was_terminated_goes_on_where_it_was(shop: 
 
 async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> None:
     tickets, batch_id = [automatic(1)], f"damaged-{uuid4().hex[:8]}"
-    damaged = {"batch": batch_id, "digest": batch.content_digest(tickets)}
+    plain = Payload(data=b"{}").SerializeToString()
+    damaged = {"batch": batch_id, "digest": batch.content_digest(tickets), "ticket": plain}
     with psycopg.connect(shop.shop.control_url) as connection:
         connection.execute("INSERT INTO standfast.batch VALUES (%(batch)s, %(digest)s, 1)", damaged)
-        connection.execute("INSERT INTO standfast.batch_ticket VALUES (%(batch)s, 0, 1, 'ticket/shop/x', '')", damaged)
+        connection.execute(
+            "INSERT INTO standfast.batch_ticket VALUES (%(batch)s, 0, 1, 'ticket/shop/x', %(ticket)s)", damaged
+        )
     await shop.start(tickets, batch_id=batch_id)
     end = await shop.end(batch_id)
     assert end.state is BatchState.STOPPED

@@ -12,7 +12,7 @@ from temporalio.converter import DataConverter, WorkflowSerializationContext
 
 from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
 from standfast.domain import Record
-from standfast.errors import BatchConflict, InvalidInput, UnknownBatch
+from standfast.errors import BatchConflict, InvalidInput, PayloadLost, UnknownBatch
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 from standfast.ticket import Ticket
@@ -72,11 +72,18 @@ class Register:
         return row["digest"], row["tickets"]
 
     async def page(self, first: int) -> tuple[NumberedTicket, ...]:
-        """Return the next tickets that were not started, from a position on."""
+        """Return the next tickets that were not started, from a position on.
+
+        Raises:
+            PayloadLost: one was purged.
+        """
         return await self._tickets(await self._run("page", first=first, limit=_PAGE, bytes=_PAGE_BYTES))
 
     async def tickets(self, positions: Sequence[int]) -> tuple[NumberedTicket, ...]:
-        """Return the tickets at these positions."""
+        """Return the tickets at these positions.
+
+        Raises: as `page` does.
+        """
         return await self._tickets(await self._run("tickets", positions=list(positions)))
 
     async def take_back(self) -> None:
@@ -147,14 +154,15 @@ class Register:
         return {row["position"]: row["workflow_id"] for row in rows}
 
     async def _tickets(self, cursor: Cursor) -> tuple[NumberedTicket, ...]:
-        return tuple(
-            [
-                NumberedTicket(
-                    position=row["position"], ticket=await self._opened(row["workflow_id"], Ticket, row["ticket"])
-                )
-                for row in await cursor.fetchall()
-            ]
-        )
+        return tuple([await self._numbered(row) for row in await cursor.fetchall()])
+
+    async def _numbered(self, row: DictRow) -> NumberedTicket:
+        if not row["ticket"]:
+            raise PayloadLost(
+                f"{row['workflow_id']} was purged from batch {self._batch_id}; start its file under another --id"
+            )
+        ticket = await self._opened(row["workflow_id"], Ticket, row["ticket"])
+        return NumberedTicket(position=row["position"], ticket=ticket)
 
     async def _ticket(self, ticket: Ticket, place: str) -> bytes:
         stored = await self._sealed(ticket.workflow_id, ticket)

@@ -1,6 +1,6 @@
 """The places where content of tickets is kept, and how it is removed from each.
 
-A ticket is named by its workflow id. What its planners left belongs to it.
+A ticket is named by its workflow id. What its planners left belongs to it. A batch is named and ends like a ticket.
 """
 
 import re
@@ -40,7 +40,7 @@ class Place(Protocol):
         """Return how much is kept of these tickets."""
 
     async def erase(self, tickets: Sequence[str]) -> None:
-        """Remove the content of these tickets, all of it or nothing. Once more changes nothing."""
+        """Remove the content of these tickets, of each all or nothing. Once more changes nothing."""
 
 
 @dataclass(kw_only=True)
@@ -51,13 +51,14 @@ class Content:
     connection: Connection
     namespace: str
     before: datetime
-    _workflow_ids: dict[str, list[str]] = field(default_factory=dict)
+    _keys: dict[str, list[str]] = field(default_factory=dict)
+    """Of a ticket's rows: workflow ids, or those of batches."""
 
     async def tickets(self) -> dict[str, datetime]:
         """See `Place`."""
         parameters = {"namespace": self.namespace, "before": self.before}
         rows = await (await self.connection.execute(_SQL[self.name], parameters)).fetchall()
-        self._workflow_ids = {row["ticket"]: row["workflow_ids"] for row in rows}
+        self._keys = {row["ticket"]: row["keys"] for row in rows}
         return {row["ticket"]: row["newest"] for row in rows}
 
     async def count(self, tickets: Sequence[str]) -> Counts:
@@ -66,12 +67,13 @@ class Content:
         return Counter(await cursor.fetchone())
 
     async def erase(self, tickets: Sequence[str]) -> None:
-        """See `Place`."""
-        await self.connection.execute(_SQL[f"erase_{self.name}"], self._of(tickets))
+        """See `Place`; one statement a ticket, as the payloads of one may take their time already."""
+        for ticket in tickets:
+            await self.connection.execute(_SQL[f"erase_{self.name}"], self._of([ticket]))
 
     def _of(self, tickets: Sequence[str]) -> dict[str, Any]:
-        workflow_ids = chain.from_iterable(self._workflow_ids.get(ticket, ()) for ticket in tickets)
-        return {"namespace": self.namespace, "workflow_ids": list(workflow_ids)}
+        keys = chain.from_iterable(self._keys.get(ticket, ()) for ticket in tickets)
+        return {"namespace": self.namespace, "keys": list(keys)}
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,6 @@
 -- payloads --
 -- The payloads of a namespace that are older than a moment or belong with such ones, by ticket.
-SELECT ticket, array_agg(DISTINCT workflow_id) AS workflow_ids, max(stored_at) AS newest
+SELECT ticket, array_agg(DISTINCT workflow_id) AS keys, max(stored_at) AS newest
 FROM (
     SELECT regexp_replace(workflow_id, '/plan/[0-9]+$', '') AS ticket, workflow_id, stored_at
     FROM standfast.payload WHERE namespace = %(namespace)s
@@ -10,15 +10,15 @@ GROUP BY ticket HAVING min(stored_at) < %(before)s
 -- count_payloads --
 -- How many payloads these workflows have, and how large they are.
 SELECT count(*) AS payloads, coalesce(sum(octet_length(content)), 0)::bigint AS payload_bytes
-FROM standfast.payload WHERE namespace = %(namespace)s AND workflow_id = ANY(%(workflow_ids)s)
+FROM standfast.payload WHERE namespace = %(namespace)s AND workflow_id = ANY(%(keys)s)
 
 -- erase_payloads --
 -- Remove the payloads of these workflows.
-DELETE FROM standfast.payload WHERE namespace = %(namespace)s AND workflow_id = ANY(%(workflow_ids)s)
+DELETE FROM standfast.payload WHERE namespace = %(namespace)s AND workflow_id = ANY(%(keys)s)
 
 -- answers --
 -- The answers of models that are older than a moment or belong with such ones, by ticket.
-SELECT ticket, array_agg(DISTINCT workflow_id) AS workflow_ids, max(recorded_at) AS newest
+SELECT ticket, array_agg(DISTINCT workflow_id) AS keys, max(recorded_at) AS newest
 FROM (
     SELECT regexp_replace(workflow_id, '/plan/[0-9]+$', '') AS ticket, workflow_id, recorded_at
     FROM standfast.model_call WHERE octet_length(answer) > 0
@@ -28,28 +28,28 @@ GROUP BY ticket HAVING min(recorded_at) < %(before)s
 -- count_answers --
 -- How many answers these workflows have.
 SELECT count(*) AS answers
-FROM standfast.model_call WHERE workflow_id = ANY(%(workflow_ids)s) AND octet_length(answer) > 0
+FROM standfast.model_call WHERE workflow_id = ANY(%(keys)s) AND octet_length(answer) > 0
 
 -- erase_answers --
 -- Forget what models said to these workflows. Model, tokens and price stay, so that figures still add up.
-UPDATE standfast.model_call SET answer = '' WHERE workflow_id = ANY(%(workflow_ids)s) AND octet_length(answer) > 0
+UPDATE standfast.model_call SET answer = '' WHERE workflow_id = ANY(%(keys)s) AND octet_length(answer) > 0
 
 -- batch_tickets --
--- The tickets of batches that have ended, or will never start, and whose batch is older than a moment.
-SELECT workflow_id AS ticket, ARRAY[workflow_id] AS workflow_ids, max(coalesce(ended_at, created_at)) AS newest
+-- Batches that are older than a moment and still have content, as the workflows that they are.
+SELECT 'batch/' || batch_id AS ticket, ARRAY[batch_id] AS keys, max(coalesce(ended_at, created_at)) AS newest
 FROM standfast.batch_ticket JOIN standfast.batch USING (batch_id)
-WHERE octet_length(ticket) > 0 AND state NOT IN ('ready', 'running', 'waiting')
-GROUP BY workflow_id HAVING min(created_at) < %(before)s
+WHERE created_at < %(before)s AND (octet_length(ticket) > 0 OR ending IS NOT NULL)
+GROUP BY batch_id
 
 -- count_batch_tickets --
--- How many tickets with these workflow ids batches have kept.
-SELECT count(*) AS batch_tickets
-FROM standfast.batch_ticket WHERE workflow_id = ANY(%(workflow_ids)s) AND octet_length(ticket) > 0
+-- How many tickets these batches have kept.
+SELECT count(*) AS batch_tickets FROM standfast.batch_ticket
+WHERE batch_id = ANY(%(keys)s) AND (octet_length(ticket) > 0 OR ending IS NOT NULL)
 
 -- erase_batch_tickets --
--- Forget these tickets and what is known of their ends beside the state, so that a batch still adds up.
+-- Forget the tickets of these batches and what is known of their ends beside the states, so that a batch still adds up.
 UPDATE standfast.batch_ticket SET ticket = '', ending = NULL
-WHERE workflow_id = ANY(%(workflow_ids)s) AND state NOT IN ('ready', 'running', 'waiting')
+WHERE batch_id = ANY(%(keys)s) AND (octet_length(ticket) > 0 OR ending IS NOT NULL)
 
 -- count_expired --
 -- How many sessions, login links and noted rows have lost their meaning before a moment.
