@@ -1,7 +1,10 @@
 """What is kept of tickets that ended long ago can be removed; open ones, figures and the audit chain stay."""
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +20,8 @@ from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast import cluster
+from standfast import batch, cluster
+from standfast.batch import BatchState, Pace, TicketState
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, NotPermitted, UnknownTicket
@@ -31,6 +35,7 @@ from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import open_connection
 from standfast.verification import chain
+from tests.integration.batching import automatic, batching, risky
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
 from tests.processes import eventually
 
@@ -69,9 +74,10 @@ class Kept:
         return int(number)
 
     async def purge(self, before: datetime | None = None, **options: Any) -> Purged:
-        chosen: dict[str, Any] = {"by": "ops@example.com", "histories": False, "dry_run": False} | options
+        told: dict[str, Any] = {"by": "ops@example.com", "progress": lambda *_: None}
+        chosen: dict[str, Any] = {"histories": False, "dry_run": False} | told | options
         at = before or datetime.now(UTC)
-        return await purge(self.settings, before=at, progress=lambda *_: None, **chosen)
+        return await purge(self.settings, before=at, **chosen)
 
     async def breaks(self) -> list[str]:
         async with await open_connection(self.control) as connection:
@@ -225,6 +231,104 @@ async def test_histories_are_removed_on_demand_and_content_that_outlived_its_his
     await kept.purge(datetime.now(UTC) - timedelta(days=2))
     assert kept.count("payload", workflow_id) == 0
     assert kept.count("payload", "ticket/shop/unknown-young") == 1
+
+
+async def test_the_tickets_of_a_batch_are_purged_when_it_has_ended_or_was_stopped_and_its_states_stay(
+    kept: Kept,
+) -> None:
+    shop = kept.installation
+    async with batching(shop) as batches:
+        ended, stopped, running = automatic(8), risky(), risky()
+        ids = [await batches.start([one]) for one in (ended, stopped, running)]
+        await batches.end(ids[0])
+        for batch_id, one in ((ids[1], stopped), (ids[2], running)):
+            await batches.until_waiting(one)
+            await batches.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: 1})
+        await kept.temporal.get_workflow_handle(batch.workflow_id(ids[1])).terminate()
+        told = (await kept.purge(dry_run=True)).removed["batch_tickets"]
+
+        done = (await kept.purge()).removed["batch_tickets"]
+
+        left = kept.ask(
+            "SELECT batch_id, state, octet_length(ticket) > 0, ending IS NULL FROM standfast.batch_ticket"
+            " WHERE batch_id = ANY(%s) ORDER BY state DESC, 3",
+            ids,
+        )
+        assert told == done == 2
+        assert left == [
+            (ids[1], "waiting", False, True),
+            (ids[2], "waiting", True, True),
+            (ids[0], "done", False, True),
+        ]
+        assert (await kept.purge(dry_run=True)).removed.get("batch_tickets", 0) == 0
+        for one in (stopped, running):
+            await batches.decide(one, DecisionVerdict.REJECT)
+        await batches.end(ids[2])
+
+
+async def test_a_batch_whose_tickets_were_purged_can_not_go_on_and_says_so(kept: Kept) -> None:
+    async with batching(kept.installation) as batches:
+        tickets = [automatic(9), automatic(10)]
+        batch_id = await batches.start(tickets, pace=Pace(per_minute=1))
+        await batches.until_ended(batch_id, 1)
+        await kept.temporal.get_workflow_handle(batch.workflow_id(batch_id)).terminate()
+        await kept.purge()
+        await batches.start(tickets)
+        end = await batches.end(batch_id)
+    assert end.state is BatchState.STOPPED
+    assert re.search(f"was purged from batch {batch_id}; start its file under another --id", end.reason)
+
+
+async def test_a_ticket_that_was_submitted_again_meanwhile_is_left_alone(kept: Kept) -> None:
+    old, again = [f"ticket/shop/old-{number:02}" for number in range(50)], "ticket/shop/old-again"
+    content = (
+        "INSERT INTO standfast.payload (namespace, workflow_id, digest, run_id, content, stored_at)"
+        " VALUES ('default', %s, sha256('x'), '', 'x', now() - interval '3 days')"
+    )
+    with psycopg.connect(kept.control) as connection, connection.cursor() as cursor:
+        cursor.executemany(content, [(workflow_id,) for workflow_id in (*old, again)])
+
+    def submitted_again(*_: int) -> None:
+        async def submit() -> None:
+            async with Standfast.connect(kept.installation.settings) as standfast:
+                await standfast.submit(risky().model_copy(update={"id": again.rpartition("/")[2]}))
+
+        with ThreadPoolExecutor() as threads:
+            threads.submit(asyncio.run, submit()).result()
+
+    before = datetime.now(UTC) - timedelta(days=2)
+    await kept.purge(before, progress=submitted_again)
+    assert sum(kept.count("payload", workflow_id) for workflow_id in old) == 0
+    assert kept.count("payload", again) == 1
+    await kept.temporal.get_workflow_handle(again).terminate()
+
+
+async def test_the_payloads_of_each_ticket_have_minutes_to_be_removed(kept: Kept) -> None:
+    content = (
+        "INSERT INTO standfast.payload (namespace, workflow_id, digest, run_id, content, stored_at)"
+        " VALUES ('default', 'ticket/shop/slow-' || %s, sha256('x'), '', 'x', now() - interval '3 days')"
+    )
+    with psycopg.connect(kept.control) as connection:
+        for number in range(3):
+            connection.execute(content, [number])
+        connection.execute("CREATE TABLE noted (statement_timeout interval)")
+        connection.execute(
+            "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF EXISTS (SELECT FROM gone) THEN"
+            " INSERT INTO public.noted VALUES (current_setting('statement_timeout')::interval);"
+            " END IF; RETURN NULL; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER note AFTER DELETE ON standfast.payload REFERENCING OLD TABLE AS gone"
+            " EXECUTE FUNCTION note()"
+        )
+    await kept.purge(datetime.now(UTC) - timedelta(days=2))
+    with psycopg.connect(kept.control) as connection:
+        noted = connection.execute("SELECT statement_timeout FROM noted").fetchall()
+        connection.execute("DROP FUNCTION note CASCADE")
+        connection.execute("DROP TABLE noted")
+    assert len(noted) >= 3
+    assert min(noted) >= (timedelta(minutes=2),)
 
 
 async def test_expired_sessions_and_notes_are_removed(kept: Kept) -> None:

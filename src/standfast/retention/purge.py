@@ -1,6 +1,6 @@
 """Purge: the content of tickets that ended before a moment is removed wherever it is kept; what was done is known."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -19,8 +19,9 @@ from standfast.settings import Settings
 from standfast.storage.s3 import s3_driver
 from standfast.store.connections import Connection, address, open_connection
 
-_AT_ONCE = 50  # tickets; one transaction a place
-_SECONDS = 6  # for one statement: large payloads take a while to remove
+_AT_ONCE = 50  # tickets that are looked at and removed together
+_SECONDS = 300  # for one statement: large payloads take a while to remove...
+_ANSWER_SECONDS = _SECONDS + 10.0  # ...and the server has to be first to give up
 _SESSION = "SELECT set_config('statement_timeout', %s, false)"
 
 Progress = Callable[[int, int], None]
@@ -70,11 +71,15 @@ async def purge(
             places.append(Bucket(driver=driver, namespace=client.namespace, before=before))
         if histories:
             places.append(Histories(client=client, before=before))
-        tickets = await _ended(client, places, before)
+        newest = await _newest(places)
+        tickets = await _ended(client, newest, before)
         counts = await _count(places, tickets)
         if not dry_run:
             await _put_on_record(control, by, before, counts, targets=sorted(owners), histories=histories)
-            await _erase(places, tickets, progress)
+            for done, some in enumerate(_batches(tickets)):
+                # A ticket may have been submitted again since it was found to have ended.
+                await _erase(places, await _ended(client, {ticket: newest[ticket] for ticket in some}, before))
+                progress(done * _AT_ONCE + len(some), len(tickets))
     return Purged(
         before=before,
         dry_run=dry_run,
@@ -96,13 +101,18 @@ def _reason(before: datetime) -> str:
     return f"what it changed was purged from the ledger, as all that ended before {before:%Y-%m-%d %H:%M} UTC"
 
 
-async def _ended(client: Client, places: Sequence[Place], before: datetime) -> list[str]:
+async def _newest(places: Sequence[Place]) -> dict[str, datetime]:
     newest: dict[str, datetime] = {}
     for place in places:
         for ticket, at in (await place.tickets()).items():
             newest[ticket] = max(newest.get(ticket, at), at)
-    nobodys = [NOBODY] if newest.pop(NOBODY, before) < before else []
-    return nobodys + await namespaces.ended(client, newest, before)
+    return newest
+
+
+async def _ended(client: Client, newest: Mapping[str, datetime], before: datetime) -> list[str]:
+    tickets = {ticket: at for ticket, at in newest.items() if ticket != NOBODY}
+    nobodys = [NOBODY] if newest.get(NOBODY, before) < before else []
+    return nobodys + await namespaces.ended(client, tickets, before)
 
 
 async def _count(places: Sequence[Place], tickets: Sequence[str]) -> Counts:
@@ -113,13 +123,9 @@ async def _count(places: Sequence[Place], tickets: Sequence[str]) -> Counts:
     return counts
 
 
-async def _erase(places: Sequence[Place], tickets: Sequence[str], progress: Progress) -> None:
-    done = 0
-    for some in _batches(tickets):
-        for place in places:
-            await place.erase(some)
-        done += len(some)
-        progress(done, len(tickets))
+async def _erase(places: Sequence[Place], tickets: Sequence[str]) -> None:
+    for place in places:
+        await place.erase(tickets)
 
 
 def _batches(tickets: Sequence[str]) -> list[Sequence[str]]:
@@ -161,7 +167,7 @@ async def _owner(url: SecretStr | None, setting: str) -> AsyncIterator[Connectio
     try:
         async with await open_connection(secret, application="standfast purge") as connection:
             await connection.set_autocommit(True)
-            connection.answer_seconds = _SECONDS
+            connection.answer_seconds = _ANSWER_SECONDS
             await connection.execute(_SESSION, (f"{_SECONDS}s",))
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
