@@ -122,3 +122,15 @@ async def test_a_bucket_that_is_away_is_a_service_that_is_away(bucket: S3) -> No
     async with s3_driver(away) as driver, asyncio.timeout(60):
         with pytest.raises(ServiceUnavailable, match="Could not connect"):
             await driver.store(OF_A_TICKET, [Payload(data=b"x")])
+
+
+async def test_a_payload_in_a_bucket_that_is_away_is_not_lost_whatever_its_address_looks_like(bucket: S3) -> None:
+    named = StorageDriverStoreContext(
+        target=StorageDriverWorkflowInfo(namespace="other", id="ticket/shop/NoSuchKey-404", run_id="run", type="Ticket")
+    )
+    async with s3_driver(bucket) as driver:
+        claims = await driver.store(named, [Payload(data=b"x")])
+    away = bucket.model_copy(update={"endpoint": f"http://127.0.0.1:{free_port()}"})
+    async with s3_driver(away) as driver, asyncio.timeout(60):
+        with pytest.raises(ServiceUnavailable, match="Could not connect"):
+            await driver.retrieve(StorageDriverRetrieveContext(), claims)

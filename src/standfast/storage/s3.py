@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # of the extra
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import ObjectIdentifierTypeDef
 
-_GONE = ("NoSuchKey", "404")
+_GONE = frozenset({"NoSuchKey", "404"})  # in the code of an answer
 _KEPT = "!*'()"
 """Characters beyond letters, digits and `-_.` that stay as they are in a key."""
 _DELETED_AT_ONCE = 1000  # S3 takes no more
@@ -73,7 +73,7 @@ class S3Driver(S3StorageDriver):
         except ValueError as error:
             raise PayloadLost(str(error)) from error
         except RuntimeError as error:
-            if any(code in str(error.__cause__) for code in _GONE):
+            if _is_gone(error.__cause__):
                 raise PayloadLost(f"{error}: it was purged, or this is another bucket") from error
             raise ServiceUnavailable(f"{error}: {error.__cause__}") from error
 
@@ -117,6 +117,12 @@ class S3Driver(S3StorageDriver):
             yield
         except (BotoCoreError, ClientError) as error:
             raise ServiceUnavailable(f"bucket {self._place}: {error}") from error
+
+
+def _is_gone(cause: BaseException | None) -> bool:
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - an extra
+
+    return isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in _GONE
 
 
 def _workflow_id(key: str) -> str:
