@@ -60,7 +60,8 @@ class Control(_Section):
 
     url: SecretStr | None = None
     journal: SecretStr | None = None
-    """For the llm pool, which may record model calls there and nothing else. Defaults to `url`."""
+    """For the llm pool, as a role that may record model calls and nothing else. Where a process has `url`, that will
+    do."""
     owner: SecretStr | None = None
     """Used by `standfast migrate` and `standfast purge` alone."""
 
@@ -78,7 +79,8 @@ class Storage(_Section):
     """Where payloads go that are too large for Temporal. Every process needs it."""
 
     url: SecretStr | None = None
-    """Of the control database, as a role that may add and read payloads and nothing else. Defaults to `control.url`."""
+    """Of the control database, as a role that may add and read payloads and nothing else. Where a process has
+    `control.url` anyway, that will do."""
     threshold: Annotated[ByteSize, Field(ge=1024, le=1024 * 1024)] = ByteSize(64 * 1024)
     """From this size on a payload is stored here. Sixty such ones, a tool's calls at once, still fit into one message
     to Temporal (4 MiB)."""

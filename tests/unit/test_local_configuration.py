@@ -1,5 +1,6 @@
 """Each process of the local set-up is given the credentials it needs, and none of another process."""
 
+import asyncio
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from standfast.errors import InvalidInput
 from standfast.local import configuration
 from standfast.local.configuration import Document
+from standfast.local.stack import Stack
 from standfast.settings import Settings
 from standfast.steps import Pool
 
@@ -65,6 +68,21 @@ def test_a_process_gets_its_own_credentials(
 ) -> None:
     text = configuration.to_toml(document(settings))
     assert {secret for secret in SECRETS if f'"{secret}"' in text} == expected
+
+
+@pytest.mark.parametrize("name", [Pool.LLM, Pool.DATABASE])
+def test_no_pool_gets_the_control_database_in_place_of_what_is_not_set(settings: Settings, name: Pool) -> None:
+    control = settings.control.model_copy(update={"journal": None})
+    storage = settings.storage.model_copy(update={"url": None})
+    open_ones = settings.model_copy(update={"control": control, "storage": storage})
+    assert "control-url" not in configuration.to_toml(configuration.pool(open_ones, name))
+
+
+def test_up_with_a_control_database_of_ones_own_wants_the_roles_of_the_pools(tmp_path: Path) -> None:
+    chosen = Settings.model_validate({"control": {"url": "control-url"}})
+    with pytest.raises(InvalidInput, match=r"control\.url is set, .*: set storage\.url and control\.journal"):
+        asyncio.run(Stack(chosen, home=tmp_path, on_event=lambda _: None).__aenter__())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", list(Pool))

@@ -48,7 +48,7 @@ def pool(settings: Settings, pool: Pool) -> Document:
         case Pool.LLM:
             own = {
                 "targets": _targets(settings, Role.READER),
-                "control": {"journal": settings.control.journal or settings.control.url},
+                "control": {"journal": settings.control.journal},
                 "planner": settings.planner,
             }
         case Pool.DATABASE:
@@ -99,7 +99,7 @@ def to_toml(document: Document) -> str:
 def _everybody(settings: Settings) -> Document:
     return {
         "default_target": settings.default_target,
-        "storage": settings.storage.model_copy(update={"url": settings.storage.url or settings.control.url}),
+        "storage": settings.storage,
         "temporal": settings.temporal,
         "encryption": settings.encryption,
     }

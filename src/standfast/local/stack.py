@@ -88,18 +88,7 @@ class Stack:
         return f"http://{self.settings.dashboard.host}:{self.settings.dashboard.port}"
 
     async def _start(self, resources: AsyncExitStack) -> None:
-        if self._chosen.temporal.model_fields_set:
-            named = ", ".join(f"temporal.{name}" for name in sorted(self._chosen.temporal.model_fields_set))
-            raise InvalidInput(
-                f"the settings name a Temporal server ({named}), but `standfast up` brings its own; remove them, "
-                "or start `standfast worker` and `standfast dashboard` for that server"
-            )
-        for name, target in self._chosen.targets.items():
-            if missing := [role for role in (Role.READER, Role.WRITER) if getattr(target, role) is None]:
-                raise InvalidInput(
-                    f"targets.{name} has no {' and no '.join(missing)}; `standfast migrate` creates the roles, "
-                    "give them passwords and set their URLs"
-                )
+        _check(self._chosen)
         resources.enter_context(self._home.lock())
         kept = self._home.secrets()
         ports = self._home.ports("postgres", "temporal", "temporal-ui", "codec-server", "model-server", "dashboard")
@@ -230,6 +219,33 @@ class Stack:
         """Pass the event on, and keep the process ids in the home folder for those who look from outside."""
         self._home.write("services.json", json.dumps([asdict(status) for status in self.status()], indent=2))
         self._on_event(event)
+
+
+def _check(chosen: Settings) -> None:
+    """Return if `standfast up` can complete what people chose.
+
+    Raises:
+        InvalidInput: it brings something that they chose, or can't bring what they left open.
+    """
+    if chosen.temporal.model_fields_set:
+        named = ", ".join(f"temporal.{name}" for name in sorted(chosen.temporal.model_fields_set))
+        raise InvalidInput(
+            f"the settings name a Temporal server ({named}), but `standfast up` brings its own; remove them, "
+            "or start `standfast worker` and `standfast dashboard` for that server"
+        )
+    for name, target in chosen.targets.items():
+        if missing := [role for role in (Role.READER, Role.WRITER) if getattr(target, role) is None]:
+            raise InvalidInput(
+                f"targets.{name} has no {' and no '.join(missing)}; `standfast migrate` creates the roles, "
+                "give them passwords and set their URLs"
+            )
+    if chosen.control.url is not None:
+        urls = {"storage.url": chosen.storage.url, "control.journal": chosen.control.journal}
+        if unset := [name for name, url in urls.items() if url is None]:
+            raise InvalidInput(
+                f"control.url is set, and not every process may have it: set {' and '.join(unset)}, too; "
+                f"`standfast migrate` creates the roles {STORAGE_ROLE} and {JOURNAL_ROLE}, give them passwords"
+            )
 
 
 def _control_passwords(kept: Secrets) -> dict[str, str]:
