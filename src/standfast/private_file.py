@@ -1,7 +1,12 @@
 """Files that only their owner can read."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from standfast.errors import NotPermitted
 
 
 def write(path: Path, text: str) -> None:
@@ -13,3 +18,29 @@ def write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    with _opened(path.parent) as folder:
+        os.fsync(folder)
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Keep others who change this file waiting, from before it is read until after it is written.
+
+    Raises:
+        NotPermitted: it is somebody else's, who could not read what we would write.
+    """
+    with _opened(path.parent) as folder:  # the file itself is another one after each writing
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        owner = path.stat().st_uid
+        if owner != os.geteuid():
+            raise NotPermitted(f"{path} is of user {owner}, and we are user {os.geteuid()}; change it as its owner")
+        yield
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

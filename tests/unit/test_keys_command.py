@@ -1,15 +1,21 @@
 """`standfast keys` makes, lists and rotates keys, and shows a key only where it is asked to make one."""
 
 import json
+import os
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from standfast import private_file
 from standfast.cli.program import program
 from standfast.codec.keyring import KeyRing
-from standfast.errors import InvalidInput
+from standfast.errors import InvalidInput, NotPermitted
+
+ROTATIONS = 8
+NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +73,33 @@ def test_rotation_adds_an_active_key_and_keeps_the_old_one(folder: Path, with_ke
     assert ring.keys.items() > with_key_file.keys.items()
     assert (document["key"], document["before"]) == (ring.active, with_key_file.active)
     assert (folder / "keys.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_rotations_at_the_same_time_lose_no_key(folder: Path, with_key_file: KeyRing) -> None:
+    def rotate(_: int) -> None:
+        program.main(["keys", "rotate"], standalone_mode=False)
+
+    with ThreadPoolExecutor(ROTATIONS) as people:
+        list(people.map(rotate, range(ROTATIONS)))
+    ring = in_use(folder)
+    assert ring.keys.items() > with_key_file.keys.items()
+    assert len(ring.keys) == ROTATIONS + 1
+
+
+def test_a_file_of_somebody_else_is_left_to_him(folder: Path) -> None:
+    file = Path("/etc/passwd")
+    if os.geteuid() == 0:  # everything there is root's own
+        file = folder / "keys.toml"
+        file.touch()
+        os.chown(file, NOBODY, -1)
+    with pytest.raises(NotPermitted, match=rf"{file} is of user \d+, and we are user"), private_file.changing(file):
+        pass
+
+
+def test_rotation_without_a_key_file_says_how_to_make_one(folder: Path) -> None:
+    (folder / "standfast.toml").write_text('[encryption]\nfile = "nowhere/keys.toml"\n')
+    with pytest.raises(InvalidInput, match=r"nowhere/keys\.toml: can't be read: .*`standfast keys new`"):
+        keys("keys", "rotate")
 
 
 def test_keys_that_are_somebody_elses_are_not_rotated(folder: Path) -> None:

@@ -71,15 +71,18 @@ def rotate(invocation: Invocation) -> None:
     from standfast.codec.keyring import read_ring  # noqa: PLC0415
 
     settings = invocation.settings()
-    old, file = read_ring(settings.encryption), settings.encryption.file
+    file = settings.encryption.file
     if file is None:
         raise InvalidInput(
             "the keys of the settings are not in a file of ours (encryption.file): add a key to them where they are, "
             "`standfast keys new` makes one, and name it as the active one"
         )
-    ring = old.rotated()
-    run(_record(settings, ring, old.active))
-    private_file.write(file, ring.to_toml())
+    read_ring(settings.encryption)  # says what to do where there is none
+    with private_file.changing(file):
+        old = read_ring(settings.encryption)
+        ring = old.rotated()
+        run(_record(settings, ring, old.active))
+        private_file.write(file, ring.to_toml())
     if invocation.output.as_json:
         invocation.output.document(_described(ring, ring.active) | {"before": old.active})
     else:
