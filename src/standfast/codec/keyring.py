@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
@@ -75,7 +74,7 @@ class KeyRing:
             document = tomllib.loads(text)
             keys = {key_id: base64.b64decode(key, validate=True) for key_id, key in document["keys"].items()}
             return cls(document["active"], keys)
-        except (tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError, binascii.Error):
+        except (KeyError, AttributeError, TypeError, ValueError):
             raise InvalidInput(
                 f"{source}: is no key ring; expected TOML with `active` and a table `keys` of base64; {_CREATE}"
             ) from None
@@ -177,7 +176,7 @@ def _from_settings(encryption: Encryption) -> KeyRing:
     try:
         keys = {name: base64.b64decode(k.get_secret_value(), validate=True) for name, k in encryption.keys.items()}
         return KeyRing(active, keys)
-    except binascii.Error:
+    except ValueError:
         raise InvalidInput(f"encryption.keys: a key is not 32 bytes in base64; {_CREATE}") from None
     except InvalidInput as error:
         raise InvalidInput(f"encryption.keys: {error}") from None

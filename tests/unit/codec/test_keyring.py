@@ -44,6 +44,7 @@ def test_keys_come_from_settings_a_file_or_a_command(tmp_path: Path) -> None:
         ({"keys": {"one": ONE}, "active": "two"}, r"the active key 'two' is not in the ring, which has one"),
         ({"keys": {"one": SHORT}}, r"encryption\.keys: key one has 16 bytes instead of 32"),
         ({"keys": {"one": "*"}}, r"encryption\.keys: a key is not 32 bytes in base64"),
+        ({"keys": {"one": "schlüssel"}}, r"encryption\.keys: a key is not 32 bytes in base64"),
         ({"file": "missing.toml"}, r"encryption\.file missing\.toml: can't be read: .*`standfast keys new`"),
         ({"command": [sys.executable, "-c", "raise SystemExit('sealed')"]}, r"exit code 1: sealed"),
         ({"command": [sys.executable, "-c", ""]}, r"encryption\.command .*: is no key ring"),
@@ -64,6 +65,7 @@ def test_what_is_wrong_with_the_keys_is_named(found: dict[str, object], message:
         "keys = 1\nactive = 'one'",
         "active = 1\n[keys]\n",
         f"active = 'one'\n[keys]\none = ['{ONE}']",
+        "active = 'one'\n[keys]\none = 'schlüssel'",
     ],
 )
 def test_a_file_that_holds_something_else_is_named(text: str) -> None:
