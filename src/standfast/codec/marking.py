@@ -35,7 +35,7 @@ class MarkingCodec(PayloadCodec, WithSerializationContext):
         """Return the payloads encrypted, the large ones with their marks."""
         encrypted = await self._codec.encode(payloads)
         for new, plain in zip(encrypted, payloads, strict=True):
-            if len(plain.data) >= self._threshold:
+            if new.ByteSize() >= self._threshold:  # as the storage will measure it
                 new.metadata[MARK] = self._mark(plain)
         return encrypted
 

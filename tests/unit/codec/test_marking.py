@@ -54,8 +54,11 @@ async def test_other_content_another_workflow_and_another_key_make_another_mark(
     assert await mark(other, sealing) != await mark(LARGE, codec())
 
 
-async def test_what_stays_in_temporal_has_no_mark() -> None:
-    assert await mark(payload("x" * (THRESHOLD - 1)), codec()) is None
+async def test_what_the_storage_will_take_has_a_mark_and_what_stays_in_temporal_has_none() -> None:
+    (empty,) = await codec().encode([payload("")])
+    for length in range(THRESHOLD - empty.ByteSize() - 20, THRESHOLD):
+        plain, marked = unmarked((await codec().encode([payload("x" * length)]))[0])
+        assert (marked is not None) == (plain.ByteSize() >= THRESHOLD)
 
 
 async def test_without_its_mark_a_payload_is_as_it_was_encrypted() -> None:
