@@ -1,7 +1,7 @@
 """Log lines of services. What an exception says may quote a ticket, a row or a model, so its words stay out.
 
 They are in the workflow's history, encrypted, where `standfast history` shows them. The log has its kind and its place,
-and the words of errors that speak of services and keys alone.
+and the words of errors that speak of services, keys and payloads alone.
 """
 
 import logging
@@ -12,9 +12,9 @@ from copy import copy
 from types import TracebackType
 from typing import TypeAlias
 
-from standfast.errors import PayloadRefused, ServiceUnavailable, UnknownKey
+from standfast.errors import PayloadLost, PayloadRefused, ServiceUnavailable, UnknownKey
 
-_QUOTES_NOTHING = (PayloadRefused, ServiceUnavailable, UnknownKey)
+_QUOTES_NOTHING = (PayloadLost, PayloadRefused, ServiceUnavailable, UnknownKey)
 
 _Caught: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from standfast.errors import InvalidInput, ServiceUnavailable, UnknownKey
+from standfast.errors import InvalidInput, PayloadLost, ServiceUnavailable, UnknownKey
 from standfast.logs import Discreet
 
 
@@ -25,8 +25,12 @@ def test_the_words_of_an_exception_and_of_its_causes_stay_out() -> None:
     assert f'File "{__file__}"' in text
 
 
-@pytest.mark.parametrize("error", [ServiceUnavailable("db:5432 is away"), UnknownKey("add key 'k2'")], ids=repr)
-def test_errors_about_services_and_keys_say_what_to_do(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ServiceUnavailable("db:5432 is away"), UnknownKey("add key 'k2'"), PayloadLost("payload 1f of t/1 is gone")],
+    ids=repr,
+)
+def test_errors_about_services_keys_and_payloads_say_which(error: Exception) -> None:
     assert logged(RuntimeError("secret"), error).splitlines()[1].endswith(str(error))
 
 
