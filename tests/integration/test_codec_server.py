@@ -145,6 +145,19 @@ async def test_another_user_of_the_machine_reads_nothing(
 
 
 @pytest.mark.parametrize(
+    "path", ["/api/v1/settings", "/codec/../api/v1/settings", "/codec/decode/../../api/v1/settings", "/codec"]
+)
+async def test_a_program_with_the_token_gets_nothing_of_temporals_ui(url: str, path: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)  # which leaves the path as it is
+    host = url.removeprefix("http://")
+    writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'"code":"not-signed-in"' in answer
+
+
+@pytest.mark.parametrize(
     "page",
     [
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example.com"},

@@ -36,6 +36,7 @@ from standfast.storage.external import external_storage, retrieved
 from standfast.store.connections import Databases
 
 PREFIX = "/codec"
+_DECODING = (f"{PREFIX}/decode", f"{PREFIX}/download")  # the latter of a large payload, on demand
 _MAX_BODY = 64 * 1024 * 1024  # a payload of external storage in base64
 _ASKED_FOR = ["authorization", "content-type", "x-namespace"]
 
@@ -52,8 +53,7 @@ def build_codec_server(
     decoder = Decoder(payload_codec(settings), storage)
     routes = [
         Route("/healthz", _healthy),
-        Route(f"{PREFIX}/decode", decoder.decode, methods=["POST"]),
-        Route(f"{PREFIX}/download", decoder.decode, methods=["POST"]),  # of a large payload, on demand
+        *(Route(path, decoder.decode, methods=["POST"]) for path in _DECODING),
     ]
     if shown is not None:
         routes.append(Route("/{path:path}", TemporalUi(shown, client).answer, methods=METHODS))
@@ -94,7 +94,7 @@ async def serve(settings: Settings) -> None:
 
 
 class Admission:
-    """Lets in programs with the token, and people with a session of the dashboard; no other site's page."""
+    """Lets in programs with the token, to read payloads alone, and people with a session; no other site's page."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings, sessions: Sessions) -> None:
         self._app = app
@@ -114,7 +114,9 @@ class Admission:
     async def _refused(self, request: Request) -> Response | None:
         if not is_our_host(request):  # a name of somebody else's that resolves to this machine: DNS rebinding
             return problem(421, "wrong-host", "The codec server answers to its loopback addresses only.")
-        if request.url.path == "/healthz" or self._has_token(request.headers):
+        # Whole paths: one that only begins like ours can lead to Temporal's UI, which runs and ends workflows.
+        path = request.url.path
+        if path == "/healthz" or (path in _DECODING and self._has_token(request.headers)):
             return None
         if request.method not in SAFE and not self._is_of_the_ui(request):
             return problem(403, "cross-site", "The request came from a page of another site, and was not carried out.")
@@ -127,7 +129,9 @@ class Admission:
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(f"http://{request.url.hostname}:{self._dashboard_port}/", status_code=303)
         return problem(
-            401, "not-signed-in", "This needs the session of a signed-in person, or the codec server's token."
+            401,
+            "not-signed-in",
+            "This needs the session of a signed-in person; to read payloads, the codec server's token will do.",
         )
 
     def _has_token(self, headers: Headers) -> bool:
