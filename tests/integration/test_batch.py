@@ -9,12 +9,16 @@ import pytest
 import pytest_asyncio
 from temporalio.api.common.v1 import Payload
 
-from standfast import batch
+from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
-from standfast.batching.register import MAX_TICKET_BYTES
+from standfast.batching.register import MAX_TICKET_BYTES, Register
+from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
 from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
 from standfast.outcome import State
+from standfast.storage.contents import MARK
+from standfast.storage.external import external_storage
+from standfast.store.connections import Databases
 from tests.integration.batching import Batching, automatic, batching, forbidden, once, risky, ticket
 from tests.integration.installation import installed
 from tests.processes import eventually
@@ -251,6 +255,24 @@ async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> 
     end = await shop.end(batch_id)
     assert end.state is BatchState.STOPPED
     assert end.reason.startswith("a payload of ticket/shop/x of namespace default is refused: it is not encrypted")
+
+
+async def test_what_is_large_is_not_to_be_recognized_in_the_register(shop: Batching) -> None:
+    batch_id, settings = f"large-{uuid4().hex[:8]}", shop.shop.settings
+    everything_is_large = settings.model_copy(update={"storage": settings.storage.model_copy(update={"threshold": 1})})
+    async with (
+        Databases(settings, application="test") as databases,
+        external_storage(everything_is_large, databases) as storage,
+        databases.control() as connection,
+    ):
+        register = Register(batch_id, connection, await cluster.connect(settings, storage))
+        await register.create(batch.content_digest([]), [(1, automatic(1))], source="a test")
+        query = "SELECT ticket FROM standfast.batch_ticket WHERE batch_id = %s"
+        (row,) = await (await connection.execute(query, [batch_id])).fetchall()
+        await connection.rollback()
+    stored = Payload.FromString(row["ticket"])
+    assert is_encrypted(stored)
+    assert MARK not in stored.metadata
 
 
 async def test_what_was_asked_for_stays_in_the_register_as_it_was(shop: Batching) -> None:

@@ -15,14 +15,17 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from temporalio.api.common.v1 import Payload
+from temporalio.client import WorkflowExecutionStatus
 
 from standfast import cluster, steps
 from standfast.codec.encryption import Binding, binding
 from standfast.local.fake_provider import Answers, FakeProvider, Waits
 from standfast.planner.journal import is_paid
 from standfast.settings import Settings
+from standfast.storage.contents import MARK
 from standfast.store.roles import JOURNAL_ROLE
 from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
+from tests.processes import eventually
 
 DIES_BEFORE_IT_REPORTS = """
 import asyncio, os, signal
@@ -118,6 +121,20 @@ async def test_nothing_of_an_answer_can_be_read_in_the_journal(planning: Plannin
     stored = Payload.FromString(call["answer"])
     assert binding(stored) == Binding("default", handle.id)
     assert PLAN.operations[0].sql.encode() not in call["answer"]
+
+
+async def test_a_large_answer_is_not_to_be_recognized_in_the_journal(
+    shop: Settings, provider: FakeProvider, journal: Journal
+) -> None:
+    everything_is_large = shop.storage.model_copy(update={"threshold": 1})
+    async with planning_with(shop.model_copy(update={"storage": everything_is_large}), provider) as planning:
+        handle = await planning.start(Answers(PLAN))
+        done = await eventually(handle.describe, lambda seen: seen.status is not WorkflowExecutionStatus.RUNNING)
+        assert done.status is WorkflowExecutionStatus.COMPLETED
+    (call,) = journal.calls(handle.id)
+    stored = Payload.FromString(call["answer"])
+    assert binding(stored) == Binding("default", handle.id)
+    assert MARK not in stored.metadata
 
 
 @pytest.mark.parametrize("program", [DIES_BEFORE_IT_REPORTS, BEFORE_ENCRYPTION], ids=["encrypted", "from version 0.1"])

@@ -13,6 +13,7 @@ from temporalio.converter import DataConverter, WorkflowSerializationContext
 from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
 from standfast.domain import Record
 from standfast.errors import BatchConflict, InvalidInput, PayloadLost, UnknownBatch
+from standfast.storage.contents import unmarked
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 from standfast.ticket import Ticket
@@ -178,7 +179,7 @@ class Register:
         payloads = converter.payload_converter.to_payloads([value])
         if converter.payload_codec is not None:
             payloads = await converter.payload_codec.encode(payloads)
-        return payloads[0].SerializeToString()
+        return unmarked(payloads[0])[0].SerializeToString()
 
     async def _opened(self, workflow_id: str, kind: type[Stored], stored: bytes) -> Stored:
         converter = self._converter(workflow_id)

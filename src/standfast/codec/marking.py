@@ -3,7 +3,7 @@
 A replay makes the payloads of a workflow once more, and so does each look at a ticket. With a fresh nonce they are
 other bytes every time, and the storage of large payloads would grow with every look. So content is marked before it is
 encrypted: by a hash that only holders of the key can compute, and that tells of two payloads whether they are one. The
-storage takes the mark off again.
+storage takes the mark off again, and so does whoever keeps the payload elsewhere.
 """
 
 import hashlib

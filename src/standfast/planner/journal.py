@@ -21,6 +21,7 @@ from standfast import steps
 from standfast.codec.reading import of_workflow
 from standfast.errors import ServiceUnavailable
 from standfast.planner.own_agent import CALL
+from standfast.storage.contents import unmarked
 from standfast.store.connections import Databases
 from standfast.store.sql import statements
 
@@ -95,7 +96,7 @@ def is_paid(activity_type: str) -> bool:
 
 async def _encrypted(payload: Payload) -> Payload:
     codec = _codec()
-    return payload if codec is None else (await codec.encode([payload]))[0]
+    return payload if codec is None else unmarked((await codec.encode([payload]))[0])[0]
 
 
 async def _decrypted(payload: Payload) -> Payload:
