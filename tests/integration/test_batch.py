@@ -7,15 +7,18 @@ from uuid import uuid4
 import psycopg
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 
 from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
+from standfast.batching.client import Batches
 from standfast.batching.register import MAX_TICKET_BYTES, Register
 from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
 from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
 from standfast.outcome import State
+from standfast.settings import Control
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
@@ -273,6 +276,15 @@ async def test_what_is_large_is_not_to_be_recognized_in_the_register(shop: Batch
     stored = Payload.FromString(row["ticket"])
     assert is_encrypted(stored)
     assert MARK not in stored.metadata
+
+
+async def test_a_control_database_that_was_not_migrated_says_what_to_do(shop: Batching, postgres: str) -> None:
+    settings = shop.shop.settings.model_copy(update={"control": Control(url=SecretStr(postgres))})
+    async with Batches.connect(settings) as batches:
+        with pytest.raises(InvalidInput, match=r"standfast\.batch.* does not exist; run `standfast migrate`"):
+            await batches.start([(1, automatic(1))])
+        with pytest.raises(InvalidInput, match="run `standfast migrate`"):
+            await anext(batches.results("nowhere"))
 
 
 async def test_what_was_asked_for_stays_in_the_register_as_it_was(shop: Batching) -> None:

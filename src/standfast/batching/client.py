@@ -7,6 +7,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Self
 
+import psycopg
 from pydantic import ValidationError
 from temporalio.client import (
     Client,
@@ -87,7 +88,8 @@ class Batches:
 
         Raises:
             BatchConflict: another batch has its id.
-            InvalidInput: the id can't be one, there are too many tickets, or one is too large.
+            InvalidInput: the id can't be one, there are too many tickets, one is too large, or the control database
+                was not migrated.
             NotPermitted: this process has no URL of the control database.
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
@@ -192,6 +194,7 @@ class Batches:
 
         Raises:
             UnknownBatch: no such batch.
+            InvalidInput: the control database was not migrated.
             NotPermitted: this process has no URL of the control database.
             ServiceUnavailable: the control database can't be reached.
         """
@@ -210,8 +213,11 @@ class Batches:
 
     @asynccontextmanager
     async def _register(self, batch_id: str) -> AsyncIterator[Register]:
-        async with self._databases.control() as connection:
-            yield Register(batch_id, connection, self._temporal)
+        try:
+            async with self._databases.control() as connection:
+                yield Register(batch_id, connection, self._temporal)
+        except psycopg.errors.UndefinedTable as error:
+            raise InvalidInput(f"control database: {error.diag.message_primary}; run `standfast migrate`") from error
 
     def _handle(self, batch_id: str) -> WorkflowHandle[BatchWorkflow, Progress]:
         return self._temporal.get_workflow_handle_for(BatchWorkflow.run, workflow_id(batch_id))
