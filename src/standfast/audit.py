@@ -7,6 +7,7 @@ from typing import Any
 
 from temporalio import activity
 
+from standfast import steps
 from standfast.domain import Record, canonical_json, digest
 from standfast.errors import InvalidInput
 from standfast.store.connections import Connection
@@ -15,6 +16,8 @@ from standfast.store.sql import statements
 GENESIS = "0" * 64
 SYSTEM = "standfast"
 """The actor of what no person does."""
+EACH_ATTEMPT = frozenset({steps.VALIDATE.name, steps.REVIEW.name})
+"""Steps whose attempts may come to different results: rows, constraints or keys are others by then."""
 _SQL = statements(__package__, "audit.sql")
 _AT_ONCE = 1000  # rows that are fetched together
 
@@ -127,17 +130,17 @@ async def append_step(
     *,
     actor: str = SYSTEM,
     content: Mapping[str, Any],
-    each_attempt: bool = False,
 ) -> str:
     """Append what the running activity has to record; see `append`.
 
-    The key is RUN ID/ACTIVITY ID, so that all attempts record once. Where attempts may come to different results, each
-    has a row, with /ATTEMPT in its key: the last one is what the workflow was told.
+    The key is RUN ID/ACTIVITY ID, so that all attempts record once. Of steps in `EACH_ATTEMPT` each attempt has a row,
+    with /ATTEMPT in its key: the one that completed is what the workflow was told.
     """
     info = activity.info()
+    attempt = f"/{info.attempt}" if info.activity_type in EACH_ATTEMPT else ""
     return await append(
         connection,
-        key=f"{info.workflow_run_id}/{info.activity_id}" + (f"/{info.attempt}" if each_attempt else ""),
+        key=f"{info.workflow_run_id}/{info.activity_id}{attempt}",
         at=info.scheduled_time,
         kind=kind,
         workflow_id=info.workflow_id or "",

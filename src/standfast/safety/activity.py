@@ -76,7 +76,7 @@ class Validation:
                     waits=report.expires_in,
                 )
         async with self._databases.control(autocommit=True) as connection:
-            await audit.append_step(connection, audit.Kind.VERDICT, content=_recorded(report), each_attempt=True)
+            await audit.append_step(connection, audit.Kind.VERDICT, content=_recorded(report))
         return report
 
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from standfast.audit import Kind, Row
-from standfast.decision import DecisionVerdict, same_person
+from standfast.decision import DecisionRecord, DecisionVerdict, same_person
 from standfast.report import Verdict
-from standfast.verification.evidence import STEPS, Executed, Problem, Ticket, place
+from standfast.verification.evidence import STEP_KINDS, STEPS, Executed, Problem, Ticket, place
 
 _EXECUTIONS = frozenset({Kind.EXECUTION, Kind.UNDO})
 
@@ -38,14 +38,19 @@ def _missing(ticket: Ticket) -> _Found:
             elif step.hash and step.hash != row.hash:
                 told = f"row {row.sequence} ({row.kind}) has the hash {row.hash:.12}, its history has {step.hash:.12}"
                 yield f"{told}: the chain was written anew", look
+            elif step.decision is not None and not _same_decision(row, step.decision):
+                told = f"{step.decision.verdict} by {step.decision.by}, {step.decision.refused or 'accepted'}"
+                yield f"row {row.sequence} ({row.kind} by {row.actor}) says otherwise than its history: {told}", look
 
 
 def _added(ticket: Ticket) -> _Found:
     """What is on record of a run was asked for by it."""
     for row in ticket.rows:
         run, asked = place(row)
-        trace = ticket.by_run.get(run)
-        if trace is not None and asked not in trace.steps:
+        if row.kind not in STEP_KINDS or run in ticket.gone:
+            continue
+        step = ticket.by_run[run].steps.get(asked) if run else None
+        if step is None or not step.asked_for(row):
             found = f"row {row.sequence} ({row.kind} by {row.actor}) was never asked for by its workflow"
             yield found, f"standfast audit --ticket {ticket.workflow_id}"
 
@@ -66,7 +71,7 @@ def _executed(ticket: Ticket) -> _Found:
     look = f"standfast.ledger of the target, standfast audit --ticket {ticket.workflow_id}"
     for one in ticket.executed:
         ends = [row for row in ticket.later if row.kind in _EXECUTIONS and _of(row, "plan_digest") == one.plan_digest]
-        for found in (*_not_allowed(one, ticket.later, ends), *_not_concluded(one, ticket, ends)):
+        for found in (*_not_allowed(one, ticket, ends), *_not_concluded(one, ticket, ends)):
             yield f"plan {one.plan_digest:.12} was executed at {one.executed_at:%Y-%m-%d %H:%M:%S} UTC, {found}", look
     executed = {one.plan_digest for one in ticket.executed}
     for row in ticket.rows:
@@ -75,8 +80,9 @@ def _executed(ticket: Ticket) -> _Found:
             yield f"row {row.sequence} has an {row.kind} of plan {plan:.12}, which is not in the ledger", look
 
 
-def _not_allowed(one: Executed, rows: Sequence[Row], ends: Sequence[Row]) -> Iterator[str]:
+def _not_allowed(one: Executed, ticket: Ticket, ends: Sequence[Row]) -> Iterator[str]:
     before = ends[0].sequence if ends else None
+    rows = (row for row in ticket.later if row.key in ticket.told)
     about = [row for row in rows if _same_effect(row, one) and (before is None or row.sequence < before)]
     verdicts = [row for row in about if row.kind == Kind.VERDICT]
     approvers = {
@@ -112,6 +118,12 @@ def _not_concluded(one: Executed, ticket: Ticket, ends: Sequence[Row]) -> Iterat
 
 def _same_effect(row: Row, one: Executed) -> bool:
     return (_of(row, "plan_digest"), _of(row, "fingerprint")) == (one.plan_digest, one.fingerprint)
+
+
+def _same_decision(row: Row, record: DecisionRecord) -> bool:
+    kind = Kind.DECISION if record.refused is None else Kind.REFUSED
+    recorded = (row.kind, row.actor, _of(row, "verdict"), _of(row, "plan_digest"))
+    return recorded == (kind.value, record.by, record.verdict.value, record.plan_digest)
 
 
 def _people(names: set[str]) -> int:

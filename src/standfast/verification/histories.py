@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
@@ -12,6 +13,7 @@ from temporalio.converter import DataConverter, WorkflowSerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import steps
+from standfast.audit import EACH_ATTEMPT
 from standfast.decision import DecisionRecord
 from standfast.errors import ServiceUnavailable
 from standfast.verification.evidence import STEPS, Step, Trace
@@ -24,7 +26,6 @@ _ENDS = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: "timed out",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "continued as new",
 }
-_EACH_ATTEMPT = steps.VALIDATE.name  # see standfast.audit.append_step
 _NO_SUCH_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 
 
@@ -80,9 +81,10 @@ class _Asked:
     activity_id: str
     run_id: str = ""
     """Set once it is known that it was another run: the history of a run that was reset begins with that one's."""
-    attempt: int = 1
+    attempts: int | None = None
     completed: bool = False
     hash: str = ""
+    decision: DecisionRecord | None = None
 
 
 class _Reader:
@@ -96,8 +98,14 @@ class _Reader:
         found = {}
         for asked in self._asked.values():
             place = f"{asked.run_id or self._run_id}/{asked.activity_id}"
-            key = f"{place}/{asked.attempt}" if asked.name == _EACH_ATTEMPT else place
-            found[place] = Step(name=asked.name, key=key if asked.completed else "", hash=asked.hash)
+            key = f"{place}/{asked.attempts}" if asked.name in EACH_ATTEMPT else place
+            found[place] = Step(
+                name=asked.name,
+                key=key if asked.completed else "",
+                hash=asked.hash,
+                decision=asked.decision,
+                attempts=asked.attempts,
+            )
         return Trace(run_id=self._run_id, ended=self._ended, steps=found)
 
     async def read(self, event: HistoryEvent) -> None:
@@ -109,7 +117,7 @@ class _Reader:
                     self._asked[event.event_id] = asked
             case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
                 started = event.activity_task_started_event_attributes
-                self._note(started.scheduled_event_id, attempt=started.attempt)
+                self._note(started.scheduled_event_id, attempts=started.attempt)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 await self._completed(event)
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
@@ -130,15 +138,15 @@ class _Reader:
         number = completed.scheduled_event_id
         if number not in self._asked:
             return
-        told = ""
+        self._note(number, completed=True)
         match self._asked[number].name:
             case steps.REVIEW.name:
-                (record,) = await self._converter.decode(completed.result.payloads, [DecisionRecord])
-                told = record.receipt
+                (decision,) = await self._converter.decode(completed.result.payloads, [DecisionRecord])
+                self._note(number, hash=decision.receipt, decision=decision)
             case steps.CONCLUDE.name:
                 (told,) = await self._converter.decode(completed.result.payloads, [str])
-        self._note(number, completed=True, hash=told)
+                self._note(number, hash=told)
 
-    def _note(self, number: int, **changes: str | int | bool) -> None:
+    def _note(self, number: int, **changes: Any) -> None:
         if number in self._asked:
-            self._asked[number] = replace(self._asked[number], **changes)  # type: ignore[arg-type]
+            self._asked[number] = replace(self._asked[number], **changes)

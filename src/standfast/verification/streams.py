@@ -15,7 +15,7 @@ from standfast.errors import NotPermitted, ServiceUnavailable
 from standfast.store.connections import Connection, address, open_connection
 from standfast.store.sql import statements
 from standfast.verification import histories
-from standfast.verification.evidence import Executed, Run
+from standfast.verification.evidence import Executed, Placed, Run
 
 _SQL = statements(__package__, "verification.sql")
 _FETCHED = 1000  # rows at once
@@ -59,12 +59,12 @@ async def batches(found: AsyncIterator[Found], size: int) -> AsyncIterator[list[
     yield batch
 
 
-async def by_ticket(control: Connection, head: int) -> AsyncIterator[Row]:
+async def by_ticket(control: Connection, head: int) -> AsyncIterator[Placed]:
     """Yield the chain's rows up to one with this number."""
     async with _cursor(control, "audit_by_ticket") as cursor:
         await cursor.execute(_SQL["by_ticket"], {"head": head})
         async for row in cursor:
-            yield Row.model_validate(row)
+            yield Placed.model_validate(row)
 
 
 async def of_ticket(control: Connection, workflow_id: str) -> list[Row]:

@@ -3,8 +3,10 @@
 SELECT set_config('statement_timeout', '10min', false)
 
 -- by_ticket --
--- The chain up to a row, ticket by ticket; in the order of bytes, which all databases share.
-SELECT sequence, key, at, kind, workflow_id, actor, content, previous_hash, hash
+-- The chain up to a row, ticket by ticket; in the order of bytes, which all databases share. A row's own time is its
+-- writer's word: it can't be older than the rows before it say, of which those from the future say nothing.
+SELECT sequence, key, at, kind, workflow_id, actor, content, previous_hash, hash,
+    coalesce(max(at) FILTER (WHERE at <= now()) OVER (ORDER BY sequence), at) AS reached
 FROM standfast.audit
 WHERE sequence <= %(head)s
 ORDER BY workflow_id COLLATE "C", sequence

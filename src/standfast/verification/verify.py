@@ -12,14 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
-from standfast.audit import Row
 from standfast.domain import Record
 from standfast.errors import NotPermitted
 from standfast.settings import Settings, Target
 from standfast.store.connections import Connection
 from standfast.verification import chain, histories, streams
 from standfast.verification.checks import problems
-from standfast.verification.evidence import Executed, Problem, Run, Ticket, Trace, place
+from standfast.verification.evidence import Executed, Placed, Problem, Run, Ticket, Trace, place
 
 _AT_ONCE = 16  # tickets whose histories are read together
 _CLOCKS = timedelta(minutes=5)  # between this machine and Temporal's
@@ -110,7 +109,7 @@ class _Examiner:
         self._only = only
 
     async def examine(
-        self, workflow_id: str, rows: Sequence[Row], runs: Sequence[Run], *ledgers: Sequence[Executed]
+        self, workflow_id: str, rows: Sequence[Placed], runs: Sequence[Run], *ledgers: Sequence[Executed]
     ) -> list[Problem]:
         """Return what is wrong about a ticket; nothing about what is none, or is not to be compared."""
         kind, _, rest = workflow_id.partition("/")
@@ -131,10 +130,10 @@ class _Examiner:
             return []
         return list(problems(replace(ticket, later=await streams.of_ticket(self._control, workflow_id))))
 
-    async def _traces(self, workflow_id: str, rows: Sequence[Row], runs: Sequence[Run]) -> list[Trace]:
+    async def _traces(self, workflow_id: str, rows: Sequence[Placed], runs: Sequence[Run]) -> list[Trace]:
         """Read the histories that Temporal lists, and those that it should have: its list lags behind."""
         wanted = {run.run_id for run in runs}
-        wanted |= {place(row)[0] for row in rows if row.at > self._kept_since} - {""}
+        wanted |= {place(row)[0] for row in rows if row.reached > self._kept_since} - {""}
         found = [await histories.trace(self._temporal, workflow_id, run_id) for run_id in sorted(wanted)]
         return [trace for trace in found if trace is not None]
 
