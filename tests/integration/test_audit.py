@@ -121,7 +121,7 @@ async def test_an_owner_changes_nothing_by_mistake(control: str, replicating: st
 
 async def test_the_database_hashes_as_everybody_else_does(control: str) -> None:
     every = "".join(map(chr, range(1, 0x180))) + '\u2028\u2029\ufeff\uffff"\\/ 😀 e\u0301'
-    times = [NOW, NOW.replace(microsecond=0), NOW.astimezone(tz=None), datetime(1999, 12, 31, 23, 59, 59, 1, UTC)]
+    times = [NOW, NOW.replace(microsecond=0), NOW.astimezone(tz=None), datetime(2000, 1, 1, 0, 0, 0, 1, UTC)]
     for number, at in enumerate(times):
         fields: dict[str, Any] = {
             "key": f"{number} {every}",
@@ -134,6 +134,25 @@ async def test_the_database_hashes_as_everybody_else_does(control: str) -> None:
         previous = audited(control)[-1].hash if number else GENESIS
         assert await append(control, **fields) == row_hash(**fields, previous=previous)
     assert await wrong(control) == []
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["infinity", "-infinity", "20000-01-01T00:00:00+00:00", "2200-01-01T00:00:01+00:00", "1999-12-31T23:59:59+00:00"],
+)
+async def test_a_time_that_nobody_could_read_is_refused(control: str, at: str) -> None:
+    with psycopg.connect(as_role(control, CONTROL_ROLE)) as connection, pytest.raises(psycopg.DataError, match=at[:6]):
+        connection.execute("SELECT standfast.append_audit('k', %s, 'decision', 't', 'mallory', '{}')", [at])
+    assert audited(control) == []
+
+
+@pytest.mark.parametrize("before", ["0001-01-01T00:00:00+14:00", "9999-01-01T00:00:00+00:00", "yesterday", ""])
+async def test_a_purge_of_what_is_to_come_hides_nothing(control: str, before: str) -> None:
+    content = {"before": before, "histories": True}
+    await append(control, "purge/1", kind=Kind.PURGE, content=content)
+    await append(control, "purge/2", kind=Kind.PURGE, content=content, at=datetime(2199, 1, 1, tzinfo=UTC))
+    async with await open_connection(control) as connection:
+        assert (await chain.read(connection, [], lambda _: None)).purged <= datetime.now(UTC)
 
 
 async def test_the_same_key_again_changes_nothing_and_returns_the_hash_of_its_row(control: str) -> None:
@@ -566,6 +585,7 @@ async def test_a_deleted_history_is_found(shop: Installation, temporal: Client) 
     await append(
         control_owner(shop),
         "purge/1",
+        at=datetime.now(UTC),
         kind=Kind.PURGE,
         workflow_id="",
         content={"before": datetime.now(UTC).isoformat(), "histories": True},

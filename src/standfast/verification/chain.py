@@ -57,8 +57,8 @@ async def read(control: Connection, heads: Collection[str], on_row: Callable[[in
 def _purged(row: audit.Row) -> datetime:
     match row.content:
         case {"before": str(before), "histories": True} if row.kind == audit.Kind.PURGE:
-            with suppress(ValueError):
-                return datetime.fromisoformat(before).astimezone(UTC)
+            with suppress(ValueError, OverflowError):
+                return min(datetime.fromisoformat(before).astimezone(UTC), row.at, datetime.now(UTC))
     return NEVER
 
 

@@ -11,10 +11,15 @@ AS $$
 DECLARE
     known text;
     previous text;
+    moment constant timestamptz := new_at;
 BEGIN
     SELECT a.hash INTO known FROM standfast.audit a WHERE a.key = new_key;
     IF known IS NOT NULL THEN
         RETURN known;
+    END IF;
+    -- Others than PostgreSQL know neither infinity nor the year 20000: one such row, and nobody could read the chain.
+    IF moment NOT BETWEEN '2000-01-01 00:00:00+00' AND '2200-01-01 00:00:00+00' THEN
+        RAISE EXCEPTION 'a row of standfast.audit can''t be of %', new_at USING ERRCODE = 'datetime_field_overflow';
     END IF;
     -- One writer at a time: each row needs the hash of the one before. Where the row is a part of a longer transaction,
     -- a client that freezes in it must not keep the others.
@@ -37,7 +42,7 @@ BEGIN
     )), 'hex');
     INSERT INTO standfast.audit (key, at, kind, workflow_id, actor, content, previous_hash, hash)
     VALUES (
-        new_key, new_at::timestamptz, new_kind, new_workflow_id, new_actor, new_content::jsonb, previous, known
+        new_key, moment, new_kind, new_workflow_id, new_actor, new_content::jsonb, previous, known
     );
     RETURN known;
 END
