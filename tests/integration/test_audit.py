@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,9 +35,10 @@ from standfast.safety.versions import append as append_constraints
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
-from standfast.verification import chain
+from standfast.verification import chain, streams
 from standfast.verification.verify import Verified, verify
 from tests.integration.installation import PASSWORD, Installation, database_name, installed
+from tests.processes import eventually
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 250_000, UTC)
 APPROVE, REJECT = DecisionVerdict.APPROVE, DecisionVerdict.REJECT
@@ -153,6 +155,41 @@ async def test_a_purge_of_what_is_to_come_hides_nothing(control: str, before: st
     await append(control, "purge/2", kind=Kind.PURGE, content=content, at=datetime(2199, 1, 1, tzinfo=UTC))
     async with await open_connection(control) as connection:
         assert (await chain.read(connection, [], lambda _: None)).purged <= datetime.now(UTC)
+
+
+async def test_a_row_is_not_taken_for_older_or_newer_than_the_rows_before_it_allow(control: str) -> None:
+    old, future = datetime(2001, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)
+    for number, at in enumerate((NOW, old, future, NOW)):
+        await append(control, f"k{number}", at=at)
+    async with streams.reading(control) as connection:
+        assert [row.reached async for row in streams.by_ticket(connection, 4)] == [NOW] * 4
+
+
+async def test_verifying_can_change_nothing(control: str) -> None:
+    async with streams.reading(control) as connection:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await connection.execute("DELETE FROM standfast.constraints")
+
+
+async def test_an_export_that_nobody_takes_holds_no_transaction(control: str, tmp_path: Path) -> None:
+    for number in range(100):
+        await append(control, f"k{number}", content={"much": "x" * 4096})
+    settings = tmp_path / "standfast.toml"
+    settings.write_text(f"[control]\nurl = {json.dumps(as_role(control, CONTROL_ROLE))}\n", "utf-8")
+    command = [sys.executable, "-P", "-m", "standfast.cli", "--config", str(settings), "audit", "export"]
+
+    async def state() -> str | None:
+        query = "SELECT state FROM pg_stat_activity WHERE application_name LIKE %s AND query LIKE %s"
+        with psycopg.connect(control) as connection:
+            row = connection.execute(query, ["standfast audit%", "FETCH%"]).fetchone()
+        return row[0] if row else None
+
+    export = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=1024)
+    try:
+        assert await eventually(state, lambda seen: seen not in (None, "active")) == "idle"
+    finally:
+        export.terminate()
+        await export.communicate()
 
 
 async def test_the_same_key_again_changes_nothing_and_returns_the_hash_of_its_row(control: str) -> None:

@@ -119,15 +119,12 @@ def export(invocation: Invocation, since: str | None) -> None:
     a few lines that verifies them without Standfast."""  # noqa: D205, D209 - click shows it as one paragraph
     from standfast.audit import rows  # noqa: PLC0415 - commands import when they run
     from standfast.domain import canonical_json  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.verification.streams import control_url, reading  # noqa: PLC0415
 
     after = None if since is None else datetime.now(UTC) - age(since)
 
     async def work() -> None:
-        async with (
-            Databases(invocation.settings(), application="standfast audit") as databases,
-            databases.control() as connection,
-        ):
+        async with reading(control_url(invocation.settings())) as connection:
             async for row in rows(connection, after):
                 sys.stdout.write(canonical_json(row.exported()).decode() + "\n")
 

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from standfast import visibility
 from standfast.audit import Row
 from standfast.errors import NotPermitted, ServiceUnavailable
+from standfast.settings import Settings
 from standfast.store.connections import Connection, address, open_connection
 from standfast.store.sql import statements
 from standfast.verification import histories
@@ -91,9 +92,20 @@ async def runs(temporal: Client, targets: Sequence[str]) -> AsyncIterator[Run]:
         yield Run(workflow_id=workflow_id, run_id=run_id)
 
 
+def control_url(settings: Settings) -> str:
+    """Return the URL of the database that has the chain.
+
+    Raises:
+        NotPermitted: this process has none.
+    """
+    if settings.control.url is None:
+        raise NotPermitted("this process has no URL of the control database; set control.url")
+    return settings.control.url.get_secret_value()
+
+
 @asynccontextmanager
 async def reading(url: str) -> AsyncIterator[Connection]:
-    """A connection for long streams, without transactions in between.
+    """A connection for long streams, without transactions in between; nothing can be changed by it.
 
     Raises:
         NotPermitted: its role lacks a right that `standfast migrate` gives.

@@ -1,6 +1,6 @@
 -- patience --
--- Sorting a long chain takes longer than any other statement of ours may.
-SELECT set_config('statement_timeout', '10min', false)
+-- Sorting a long chain takes longer than any other statement of ours may; and nobody who only reads needs to write.
+SELECT set_config('statement_timeout', '10min', false), set_config('default_transaction_read_only', 'on', false)
 
 -- by_ticket --
 -- The chain up to a row, ticket by ticket; in the order of bytes, which all databases share. A row's own time is its

@@ -59,11 +59,9 @@ async def verify(
         NotPermitted: this process has no URL of the control database, or neither writer nor rehearser of a target.
         ServiceUnavailable: a database or Temporal can't be reached.
     """
-    if settings.control.url is None:
-        raise NotPermitted("this process has no URL of the control database; set control.url")
     compared = {name: settings.target(name) for name in targets or settings.targets}
     async with AsyncExitStack() as stack:
-        control = await stack.enter_async_context(streams.reading(settings.control.url.get_secret_value()))
+        control = await stack.enter_async_context(streams.reading(streams.control_url(settings)))
         ledgers = {
             name: await stack.enter_async_context(streams.reading(_ledger_url(name, target)))
             for name, target in compared.items()
