@@ -1,16 +1,18 @@
 """The audit chain on real servers: who can write what, and that whatever is tampered with afterwards is found."""
 
 import asyncio
+import base64
 import json
+import operator
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -18,10 +20,11 @@ import pytest_asyncio
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
+from pydantic import SecretStr
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import audit, cluster, steps
 from standfast.audit import GENESIS, Kind, Row, row_hash
@@ -32,10 +35,12 @@ from standfast.local.temporal import TemporalServer
 from standfast.outcome import State
 from standfast.safety.constraints import default_constraints
 from standfast.safety.versions import append as append_constraints
+from standfast.settings import Encryption
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
-from standfast.verification import chain, streams
+from standfast.verification import chain, histories, streams
+from standfast.verification import verify as verification
 from standfast.verification.verify import Verified, verify
 from tests.integration.installation import PASSWORD, Installation, database_name, installed
 from tests.processes import eventually
@@ -463,6 +468,65 @@ async def test_what_was_executed_without_approval_is_found(shop: Installation) -
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
+    ("workflow_id", "target", "unread"),
+    [
+        ("manual/1", "shop", ()),
+        ("ticket/other/1", "shop", ("other",)),
+        ("ticket/shop", "shop", ()),
+        ("ticket/shop/1", "other", ("other",)),
+        ("manual/1", "other", ("other",)),
+    ],
+)
+async def test_what_was_executed_for_no_ticket_of_its_target_is_found(
+    shop: Installation, workflow_id: str, target: str, unread: tuple[str, ...]
+) -> None:
+    plan = f"plan {'0' * 12} is in a ledger for target '{target}', of which this is no ticket"
+    with in_ledger(shop, workflow_id, target):
+        verified = await found(shop)
+    assert said(verified) == f"{workflow_id}: {plan}"
+    assert verified.unread == unread
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_executions_for_a_target_that_no_setting_names_are_not_read_and_the_target_is_named(
+    shop: Installation,
+) -> None:
+    with in_ledger(shop, "ticket/other/1", "other"):
+        verified = await found(shop)
+    assert (said(verified), verified.unread) == ("", ("other",))
+
+
+@contextmanager
+def in_ledger(shop: Installation, workflow_id: str, target: str) -> Iterator[None]:
+    """A row in the ledger that somebody has written by hand."""
+    columns = "statements, fingerprint, approved_by, attempt"
+    shop.execute(
+        f"INSERT INTO standfast.ledger (workflow_id, target, plan_digest, {columns})"  # noqa: S608 - our own words
+        f" SELECT '{workflow_id}', '{target}', repeat('0', 64), {columns} FROM standfast.ledger"
+        " WHERE workflow_id = 'ticket/shop/APPROVED'"
+    )
+    try:
+        yield
+    finally:
+        shop.execute(f"DELETE FROM standfast.ledger WHERE workflow_id = '{workflow_id}'")  # noqa: S608
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_ticket_whose_payloads_can_not_be_read_is_named_and_the_others_are_verified(
+    shop: Installation,
+) -> None:
+    other = Encryption(keys={"other": SecretStr(base64.b64encode(bytes(32)).decode())})
+    without_key = await cluster.connect(shop.settings.model_copy(update={"encryption": other}))
+    verified = await verify(shop.settings, without_key, on_progress=lambda _: None)
+    assert {problem.where for problem in verified.problems} == {
+        row.workflow_id for row in audited(control_owner(shop)) if row.workflow_id.startswith("ticket/")
+    }
+    assert all("can't be compared: a payload of" in problem.problem for problem in verified.problems)
+    assert verified.executions == 3
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
     ("change", "back", "expected"),
     [
         (
@@ -604,21 +668,19 @@ async def test_an_execution_that_can_never_be_put_on_record_ends_done_all_the_sa
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_deleted_history_is_found(shop: Installation, temporal: Client) -> None:
+async def test_a_deleted_history_is_found(
+    shop: Installation, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workflow_id = "ticket/shop/BLOCKED"
-    handle = temporal.get_workflow_handle(workflow_id)
-    await temporal.workflow_service.delete_workflow_execution(
-        DeleteWorkflowExecutionRequest(
-            namespace=temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
-        )
-    )
-    with pytest.raises(RPCError, match="not found"):
-        await until_gone(handle)
+    await deleted(temporal, workflow_id)
     verified = await found(shop)
     (problem,) = verified.problems
     assert problem.where == workflow_id
     assert "is gone before its time" in problem.problem
     assert verified.removed == 1
+    with monkeypatch.context() as patch:
+        pass_while_reading(patch)
+        assert said(await found(shop)) == "", "unless its time is over by then"
     await append(
         control_owner(shop),
         "purge/1",
@@ -630,6 +692,40 @@ async def test_a_deleted_history_is_found(shop: Installation, temporal: Client) 
     assert said(await found(shop)) == "", "unless a purge is on record"
 
 
-async def until_gone(handle: WorkflowHandle[Any, Any]) -> None:
-    while await handle.describe():  # noqa: ASYNC110 - the server's news
-        await asyncio.sleep(0.05)
+def pass_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time for which histories are kept pass between the question about it and the first ticket."""
+    passed = timedelta()
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + passed
+
+    real = histories.retention
+
+    async def slow(client: Client) -> timedelta:
+        nonlocal passed
+        passed = await real(client)
+        return passed
+
+    monkeypatch.setattr(verification, "datetime", Clock)
+    monkeypatch.setattr(histories, "retention", slow)
+
+
+async def deleted(temporal: Client, workflow_id: str) -> None:
+    """Delete a history, and wait until it is gone."""
+    execution = WorkflowExecution(workflow_id=workflow_id)
+    await temporal.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(namespace=temporal.namespace, workflow_execution=execution)
+    )
+
+    async def known() -> bool:
+        try:
+            await temporal.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    await eventually(known, operator.not_)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from standfast.audit import Kind, Row
@@ -14,12 +15,20 @@ _EXECUTIONS = frozenset({Kind.EXECUTION, Kind.UNDO})
 
 def problems(ticket: Ticket) -> Iterator[Problem]:
     """Yield what is wrong about a ticket."""
-    for found, look in (*_missing(ticket), *_added(ticket), *_deleted(ticket), *_executed(ticket)):
+    checks = (_unreadable, _missing, _added, _deleted, _executed)
+    for found, look in chain.from_iterable(check(ticket) for check in checks):
         yield Problem(where=ticket.workflow_id, problem=found, look=look)
 
 
 _Found = Iterator[tuple[str, str]]
 """What is wrong, and where to look."""
+
+
+def _unreadable(ticket: Ticket) -> _Found:
+    """What the histories say can be read."""
+    for trace in ticket.traces:
+        for why in trace.unreadable:
+            yield f"the history of its run {trace.run_id} can't be compared: {why}", "standfast keys list"
 
 
 def _missing(ticket: Ticket) -> _Found:

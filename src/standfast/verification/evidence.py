@@ -26,6 +26,7 @@ class Executed(Record):
     """A row of a target's ledger."""
 
     workflow_id: str
+    target: str
     plan_digest: str
     fingerprint: str
     approved_by: tuple[str, ...]
@@ -82,6 +83,8 @@ class Trace:
     """How the run ended; empty while it is open."""
     steps: Mapping[str, Step]
     """By RUN ID/ACTIVITY ID."""
+    unreadable: Sequence[str] = ()
+    """Why something in it can't be read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,11 @@
 """Reading what Temporal's histories say about the audit chain."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -15,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from standfast import steps
 from standfast.audit import EACH_ATTEMPT
 from standfast.decision import DecisionRecord
-from standfast.errors import ServiceUnavailable
+from standfast.errors import PayloadRefused, ServiceUnavailable, UnknownKey
 from standfast.verification.evidence import STEPS, Step, Trace
 
 _ENDS = {
@@ -93,6 +94,7 @@ class _Reader:
         self._converter = converter
         self._asked: dict[int, _Asked] = {}
         self._ended = ""
+        self._unreadable: list[str] = []
 
     def trace(self) -> Trace:
         found = {}
@@ -106,7 +108,7 @@ class _Reader:
                 decision=asked.decision,
                 attempts=asked.attempts,
             )
-        return Trace(run_id=self._run_id, ended=self._ended, steps=found)
+        return Trace(run_id=self._run_id, ended=self._ended, steps=found, unreadable=self._unreadable)
 
     async def read(self, event: HistoryEvent) -> None:
         match event.event_type:
@@ -139,12 +141,18 @@ class _Reader:
         if number not in self._asked:
             return
         self._note(number, completed=True)
+        try:
+            await self._told(number, completed.result.payloads)
+        except (UnknownKey, PayloadRefused) as error:
+            self._unreadable.append(str(error))
+
+    async def _told(self, number: int, payloads: Sequence[Payload]) -> None:
         match self._asked[number].name:
             case steps.REVIEW.name:
-                (decision,) = await self._converter.decode(completed.result.payloads, [DecisionRecord])
+                (decision,) = await self._converter.decode(payloads, [DecisionRecord])
                 self._note(number, hash=decision.receipt, decision=decision)
             case steps.CONCLUDE.name:
-                (told,) = await self._converter.decode(completed.result.payloads, [str])
+                (told,) = await self._converter.decode(payloads, [str])
                 self._note(number, hash=told)
 
     def _note(self, number: int, **changes: Any) -> None:

@@ -74,10 +74,10 @@ async def of_ticket(control: Connection, workflow_id: str) -> list[Row]:
     return [Row.model_validate(row) for row in await rows.fetchall()]
 
 
-async def executed(ledger: Connection, target: str) -> AsyncIterator[Executed]:
-    """Yield what a target's ledger says was executed."""
+async def executed(ledger: Connection) -> AsyncIterator[Executed]:
+    """Yield what a ledger says was executed."""
     async with _cursor(ledger, "executed") as cursor:
-        await cursor.execute(_SQL["executed"], {"target": target})
+        await cursor.execute(_SQL["executed"])
         async for row in cursor:
             yield Executed.model_validate(row)
 

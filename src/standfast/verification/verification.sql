@@ -30,8 +30,7 @@ FROM recorded FULL JOIN stored USING (key)
 ORDER BY key
 
 -- executed --
--- What a target's ledger says was executed, ticket by ticket.
-SELECT workflow_id, plan_digest, fingerprint, approved_by, executed_at
+-- What a ledger says was executed, ticket by ticket; several targets may share it.
+SELECT workflow_id, target, plan_digest, fingerprint, approved_by, executed_at
 FROM standfast.ledger
-WHERE target = %(target)s
 ORDER BY workflow_id COLLATE "C", executed_at

@@ -7,7 +7,7 @@ the chain is looked for in it once more before it counts as missing: tickets may
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
@@ -35,7 +35,7 @@ class Verified(Record):
     tickets: int
     """That are in the chain, a ledger or Temporal."""
     executions: int
-    """Rows of the ledgers."""
+    """Rows of the ledgers that are tickets' of targets in the settings."""
     histories: int
     removed: int
     """Tickets of which Temporal has removed a history, as it does some time after their end."""
@@ -62,18 +62,18 @@ async def verify(
     compared = {name: settings.target(name) for name in targets or settings.targets}
     async with AsyncExitStack() as stack:
         control = await stack.enter_async_context(streams.reading(streams.control_url(settings)))
-        ledgers = {
-            name: await stack.enter_async_context(streams.reading(_ledger_url(name, target)))
+        ledgers = [
+            await stack.enter_async_context(streams.reading(_ledger_url(name, target)))
             for name, target in compared.items()
-        }
+        ]
         read = await chain.read(control, heads, lambda rows: on_progress(f"{rows:,} rows of the chain"))
         found = read.problems + await chain.constraints(control)
-        kept_since = max(await _kept_since(temporal), read.purged)
-        examiner = _Examiner(control, temporal, kept_since, frozenset(compared), only=bool(targets))
+        kept = _Kept(retention=await histories.retention(temporal), purged=read.purged)
+        examiner = _Examiner(control, temporal, kept, frozenset(compared), only=bool(targets))
         sides = streams.grouped(
             streams.by_ticket(control, read.sequence),
             streams.runs(temporal, targets),
-            *(streams.executed(ledger, name) for name, ledger in ledgers.items()),
+            *(streams.executed(ledger) for ledger in ledgers),
         )
         async for batch in streams.batches(sides, _AT_ONCE):
             for more in await asyncio.gather(*(examiner.examine(workflow_id, *known) for workflow_id, known in batch)):
@@ -92,46 +92,67 @@ async def verify(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """What Temporal still has."""
+
+    retention: timedelta
+    purged: datetime
+
+    def since(self) -> datetime:
+        """Return from when on it has the histories of all that happened: that moves on while others are read."""
+        return max(datetime.now(UTC) - self.retention + _CLOCKS, self.purged)
+
+
 class _Examiner:
     """Examines tickets, and counts what it has seen."""
 
     def __init__(
-        self, control: Connection, temporal: Client, kept_since: datetime, targets: frozenset[str], *, only: bool
+        self, control: Connection, temporal: Client, kept: _Kept, targets: frozenset[str], *, only: bool
     ) -> None:
         self.tickets = self.executions = self.histories = self.removed = 0
         self.unread: set[str] = set()
         self._control = control
         self._temporal = temporal
-        self._kept_since = kept_since
+        self._kept = kept
         self._targets = targets
         self._only = only
 
     async def examine(
         self, workflow_id: str, rows: Sequence[Placed], runs: Sequence[Run], *ledgers: Sequence[Executed]
     ) -> list[Problem]:
-        """Return what is wrong about a ticket; nothing about what is none, or is not to be compared."""
+        """Return what is wrong about a ticket, or about rows of ledgers that are no ticket's; nothing about what is not
+        to be compared.
+        """  # noqa: D205 - one sentence
         kind, _, rest = workflow_id.partition("/")
         target = rest.partition("/")[0]
+        executed = {one for ledger in ledgers for one in ledger if not self._only or one.target in self._targets}
+        own = {one for one in executed if workflow_id.startswith(f"ticket/{one.target}/")}
+        found = [_astray(one) for one in executed - own]
+        self.unread |= {one.target for one in executed} - self._targets
         compared = target in self._targets
         if kind != "ticket" or (self._only and not compared):
-            return []
+            return found
+        kept_since = self._kept.since()
         ticket = Ticket(
             workflow_id=workflow_id,
             rows=rows,
             later=rows,
-            executed=[one for ledger in ledgers for one in ledger] if compared else None,
-            traces=await self._traces(workflow_id, rows, runs),
-            kept_since=self._kept_since,
+            executed=sorted(own, key=lambda one: one.executed_at) if compared else None,
+            traces=await self._traces(workflow_id, rows, runs, kept_since),
+            kept_since=kept_since,
         )
         self._count(ticket, target)
-        if not any(problems(ticket)):
-            return []
-        return list(problems(replace(ticket, later=await streams.of_ticket(self._control, workflow_id))))
+        if any(problems(ticket)):
+            found += problems(replace(ticket, later=await streams.of_ticket(self._control, workflow_id)))
+        return found
 
-    async def _traces(self, workflow_id: str, rows: Sequence[Placed], runs: Sequence[Run]) -> list[Trace]:
+    async def _traces(
+        self, workflow_id: str, rows: Sequence[Placed], runs: Sequence[Run], kept_since: datetime
+    ) -> list[Trace]:
         """Read the histories that Temporal lists, and those that it should have: its list lags behind."""
         wanted = {run.run_id for run in runs}
-        wanted |= {place(row)[0] for row in rows if row.reached > self._kept_since} - {""}
+        wanted |= {place(row)[0] for row in rows if row.reached > kept_since} - {""}
         found = [await histories.trace(self._temporal, workflow_id, run_id) for run_id in sorted(wanted)]
         return [trace for trace in found if trace is not None]
 
@@ -145,9 +166,10 @@ class _Examiner:
             self.executions += len(ticket.executed)
 
 
-async def _kept_since(temporal: Client) -> datetime:
-    """Return from when on Temporal still has the histories of all that happened, unless they were purged."""
-    return datetime.now(UTC) - await histories.retention(temporal) + _CLOCKS
+def _astray(one: Executed) -> Problem:
+    """The ledger of a target has executions of this target's tickets, which carry its name."""
+    found = f"plan {one.plan_digest:.12} is in a ledger for target {one.target!r}, of which this is no ticket"
+    return Problem(where=one.workflow_id, problem=found, look="standfast.ledger of the targets")
 
 
 def _ledger_url(name: str, target: Target) -> str:

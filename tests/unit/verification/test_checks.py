@@ -50,7 +50,9 @@ APPROVAL = row(3, "decision", actor="ben@example.com", verdict="approve", **SEEN
 DONE: dict[str, Any] = {"state": "done", "executed_at": NOON.isoformat(), "approved_by": ["ben@example.com"], **SEEN}
 EXECUTION = row(5, "execution", **DONE)
 ROW_BY_ROW = (SUBMISSION, VERDICT, APPROVAL, EXECUTION)
-LEDGER = Executed(workflow_id="ticket/shop/1", approved_by=("ben@example.com",), executed_at=NOON, **SEEN)
+LEDGER = Executed(
+    workflow_id="ticket/shop/1", target="shop", approved_by=("ben@example.com",), executed_at=NOON, **SEEN
+)
 GOOD = Ticket(
     workflow_id="ticket/shop/1",
     rows=ROW_BY_ROW,
