@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client, HeaderCodecBehavior, KeepAliveConfig, Plugin
 from temporalio.converter import ExternalStorage
 from temporalio.envconfig import ClientConfig
@@ -55,6 +56,23 @@ def namespace(settings: Settings) -> str:
     """
     config = _environment_configuration() if settings.temporal.environment_configuration else {}
     return str(config.get("namespace", settings.temporal.namespace))
+
+
+async def described(client: Client) -> DescribeNamespaceResponse:
+    """Return what the server knows about a client's namespace.
+
+    Raises:
+        RPCError: there is no such namespace, or the server doesn't answer.
+    """
+    return await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+
+
+async def retention(client: Client) -> timedelta:
+    """Return for how long the server keeps a history after its end.
+
+    Raises: as `described` does.
+    """
+    return (await described(client)).config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 def _environment_configuration() -> dict[str, Any]:

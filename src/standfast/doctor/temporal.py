@@ -12,7 +12,6 @@ from uuid import uuid4
 
 from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -69,8 +68,7 @@ async def _asked(name: str, look: Callable[[Client], Awaitable[list[Check]]], cl
 
 
 async def _retention(client: Client) -> Check:
-    answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    kept = answer.config.workflow_execution_retention_ttl.ToTimedelta()
+    kept = await cluster.retention(client)
     hours = f"{kept.total_seconds() / 3600:g} hours"
     found = f"what has ended is remembered for {hours}; the same ticket, sent again later, starts anew"
     if kept >= _REMEMBERED:

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from standfast import cluster
 from standfast.errors import InvalidInput
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
@@ -64,5 +64,4 @@ async def ended(client: Client, tickets: Mapping[str, datetime], before: datetim
 
 
 async def _id(client: Client) -> str:
-    answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    return answer.namespace_info.id
+    return (await cluster.described(client)).namespace_info.id

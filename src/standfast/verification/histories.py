@@ -8,12 +8,11 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.converter import DataConverter, WorkflowSerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast import steps
+from standfast import cluster, steps
 from standfast.audit import EACH_ATTEMPT
 from standfast.decision import DecisionRecord
 from standfast.errors import PayloadRefused, ServiceUnavailable, UnknownKey
@@ -69,11 +68,9 @@ async def retention(client: Client) -> timedelta:
         ServiceUnavailable: Temporal can't be reached.
     """
     try:
-        request = DescribeNamespaceRequest(namespace=client.namespace)
-        namespace = await client.workflow_service.describe_namespace(request)
+        return await cluster.retention(client)
     except RPCError as error:
         raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
-    return namespace.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 @dataclass(frozen=True, kw_only=True)
