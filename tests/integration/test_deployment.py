@@ -23,10 +23,9 @@ from standfast.steps import Pool
 from tests.integration.installation import serving
 from tests.integration.shop import Shop, shop_of_its_own
 from tests.processes import eventually
-from tests.replay.changed import changed
+from tests.replay.changed import MORE, changed
 from tests.replay.paths import planned
 
-MORE = 'await steps.GATHER(self._view.ticket, summary="once more")'
 
 
 @pytest_asyncio.fixture

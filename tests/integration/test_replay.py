@@ -17,9 +17,7 @@ from standfast.replay import OPEN
 from standfast.steps import Pool
 from tests.integration.installation import serving
 from tests.integration.shop import Shop, shop_of_its_own
-from tests.replay.changed import changed
-
-MORE = 'await steps.GATHER(self._view.ticket, summary="once more")'
+from tests.replay.changed import MORE, changed
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

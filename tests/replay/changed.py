@@ -6,6 +6,8 @@ from uuid import uuid4
 
 import standfast.workflow
 
+MORE = 'await steps.GATHER(self._view.ticket, summary="once more")'
+"""A step that tickets under way have never made."""
 _BEFORE = "        report = await steps.VALIDATE(\n"
 
 

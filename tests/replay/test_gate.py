@@ -6,12 +6,11 @@ import pytest
 
 import standfast.workflow
 from standfast.steps import Pool
-from tests.replay.changed import changed
+from tests.replay.changed import MORE, changed
 from tests.replay.paths import FUNCTION
 from tests.replay.recordings import recorded
 from tests.replay.test_recordings import OF_THIS_VERSION, breaks
 
-MORE = 'await steps.GATHER(self._view.ticket, summary="once more")'
 APPROVED = recorded("approved", OF_THIS_VERSION)
 
 FORBIDDEN = {
