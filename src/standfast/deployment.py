@@ -128,10 +128,19 @@ class Deployments:
     async def ramp(self, build_id: str, share: float) -> None:
         """Let `share` per cent of the new tickets begin on a version; 0 takes all of them away from it.
 
-        Raises: as `make_current` does.
+        Raises:
+            InvalidInput: no worker of a pool has come with this build, or it has no share that could be taken away.
+            ServiceUnavailable: Temporal can't be reached.
         """
         if share:
             await self._require_all_pools(build_id)
+        described = await self._described()
+        ramping = described.worker_deployment_info.routing_config.ramping_deployment_version.build_id
+        if not share and build_id != ramping:
+            raise InvalidInput(
+                f"build {build_id} is not ramping, {f'build {ramping}' if ramping else 'no build'} is; "
+                "`standfast deploy show` lists all"
+            )
         with self._translated(build_id):
             await self._client.workflow_service.set_worker_deployment_ramping_version(
                 SetWorkerDeploymentRampingVersionRequest(
@@ -139,7 +148,7 @@ class Deployments:
                     deployment_name=self._name,
                     build_id=build_id if share else "",
                     percentage=share,
-                    conflict_token=(await self._described()).conflict_token,
+                    conflict_token=described.conflict_token,
                 )
             )
         await self._known_everywhere()

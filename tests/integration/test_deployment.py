@@ -27,7 +27,6 @@ from tests.replay.changed import MORE, changed
 from tests.replay.paths import planned
 
 
-
 @pytest_asyncio.fixture
 async def shop(postgres: str) -> AsyncIterator[Shop]:
     async with shop_of_its_own(postgres) as shop:
@@ -102,11 +101,15 @@ async def test_a_share_of_new_tickets_begins_on_a_ramping_version_and_none_once_
     async with serving(build(shop, "1"), *Pool), serving(build(shop, "2"), *Pool):
         await make_current(shop, "1")
         await eventually(lambda: shop.run("deploy", "ramp", "100", "2"), lambda done: done.exception is None)
+        for other in ("1", "3"):
+            refused = await shop.run("deploy", "ramp", "0", other)
+            assert f"build {other} is not ramping, build 2 is" in str(refused.exception)
         assert {name: one["share"] for name, one in (await shown(shop)).items()} == {"1": 0, "2": 100}
         assert await builds(temporal, await shop.waiting(1000)) == {"2"}
         await shop.run("deploy", "ramp", "0", "2")
         assert {name: one["use"] for name, one in (await shown(shop)).items()} == {"1": Use.CURRENT, "2": Use.OLD}
         assert await builds(temporal, await shop.waiting(1001)) == {"1"}
+        assert "build 2 is not ramping, no build is" in str((await shop.run("deploy", "ramp", "0", "2")).exception)
 
 
 async def test_tickets_of_an_old_version_are_moved_if_they_replay_on_the_new_code(shop: Shop, temporal: Client) -> None:
