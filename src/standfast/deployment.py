@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentVersion
+from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import RoutingConfigUpdateState, WorkerDeploymentVersionStatus
 from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import (
@@ -75,16 +75,24 @@ class Deployments:
             ServiceUnavailable: Temporal can't be reached.
         """
         info = (await self._described()).worker_deployment_info
-        newest_first = sorted(info.version_summaries, key=lambda one: one.create_time.ToDatetime(), reverse=True)
         return [
             Version(
-                build_id=one.deployment_version.build_id,
-                use=_use(one.status),
-                share=_share(info.routing_config, one.deployment_version.build_id),
-                open=await self._open(one.deployment_version.build_id),
+                build_id=build_id,
+                use=use,
+                share=_share(info.routing_config, build_id),
+                open=await self._open(build_id),
             )
-            for one in newest_first
+            for build_id, use in _newest_first(info)
         ]
+
+    async def old(self) -> dict[str, int]:
+        """Return how much is under way on each old version, the newest first; of others the server isn't asked.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        known = _newest_first((await self._described()).worker_deployment_info)
+        return {build_id: await self._open(build_id) for build_id, use in known if use is Use.OLD}
 
     async def idle(self, build_id: str | None) -> str | None:
         """Return why a worker of this build gets no new tickets, and what to do; None if it gets some.
@@ -156,6 +164,8 @@ class Deployments:
     async def move(self, workflow_id: str, run_id: str, build_id: str) -> None:
         """Let a workflow go on on another version, from its next task on; nothing if it has ended.
 
+        What it starts from then on, and the runs that it continues as, begin on that version, too.
+
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
@@ -163,10 +173,22 @@ class Deployments:
         pinned = VersioningOverride.PinnedOverride(
             version=version, behavior=VersioningOverride.PINNED_OVERRIDE_BEHAVIOR_PINNED
         )
+        override = VersioningOverride(pinned=pinned)
+        await self._override(workflow_id, run_id, WorkflowExecutionOptions(versioning_override=override))
+
+    async def take_back(self, workflow_id: str, run_id: str) -> None:
+        """Let a workflow that was moved go on on the version that did its last task; nothing if it has ended.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        await self._override(workflow_id, run_id, WorkflowExecutionOptions())
+
+    async def _override(self, workflow_id: str, run_id: str, options: WorkflowExecutionOptions) -> None:
         request = UpdateWorkflowExecutionOptionsRequest(
             namespace=self._client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-            workflow_execution_options=WorkflowExecutionOptions(versioning_override=VersioningOverride(pinned=pinned)),
+            workflow_execution_options=options,
             update_mask=FieldMask(paths=["versioning_override"]),
         )
         try:
@@ -223,6 +245,12 @@ class Deployments:
                     f"build {build_id} of deployment {self._name}: {error.message}; `standfast deploy show` lists all"
                 ) from error
             raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+def _newest_first(info: WorkerDeploymentInfo) -> list[tuple[str, Use]]:
+    """Return the builds of all versions that the server remembers, and what they are for."""
+    summaries = sorted(info.version_summaries, key=lambda one: one.create_time.ToDatetime(), reverse=True)
+    return [(one.deployment_version.build_id, _use(one.status)) for one in summaries]
 
 
 def _use(status: WorkerDeploymentVersionStatus.ValueType) -> Use:

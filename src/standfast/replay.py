@@ -5,7 +5,7 @@ history ends: the ticket would stand still with its workflow task failing until 
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from google.protobuf.json_format import ParseError
@@ -40,6 +40,8 @@ _ESCAPED = re.compile(r"\\(.)")
 class Replayed:
     """A history that was replayed."""
 
+    pool: Pool
+    """That serves the workflow."""
     workflow_id: str
     run_id: str
     breaks: str | None
@@ -72,7 +74,7 @@ async def replayed(
             async for result in results:
                 history = result.history
                 breaks = None if result.replay_failure is None else _line(result.replay_failure)
-                yield Replayed(workflow_id=history.workflow_id, run_id=history.run_id, breaks=breaks)
+                yield Replayed(pool=pool, workflow_id=history.workflow_id, run_id=history.run_id, breaks=breaks)
 
 
 async def count(client: Client, condition: str = "") -> tuple[Mapping[Pool, int], int]:
@@ -97,11 +99,31 @@ async def histories(client: Client, pool: Pool, condition: str = "") -> AsyncGen
     """
     try:
         async for found in client.list_workflows(_query(pool, condition)):
-            try:
-                yield await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()
-            except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:  # else it ended, and its time was over meanwhile
-                    raise
+            async for history in _of_run(client, found.id, found.run_id):
+                yield history
+    except RPCError as error:
+        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+async def _of_run(client: Client, workflow_id: str, run_id: str) -> AsyncGenerator[WorkflowHistory]:
+    """Yield the history of a run, unless it ended and its time was over meanwhile."""
+    try:
+        yield await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+
+
+async def histories_of(client: Client, runs: Iterable[Replayed]) -> AsyncGenerator[WorkflowHistory]:
+    """Yield the histories that were replayed as they are by now, read when they are asked for.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
+    try:
+        for run in runs:
+            async for history in _of_run(client, run.workflow_id, run.run_id):
+                yield history
     except RPCError as error:
         raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 

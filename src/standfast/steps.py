@@ -3,6 +3,7 @@
 All time-outs and retry policies of Standfast are in this module, with their reasons.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -158,6 +159,7 @@ OVERTAKEN = "Overtaken"
 # are the target's.
 REPORT_GOOD_FOR = timedelta(minutes=5)
 
+_PLANNER_ID = re.compile(r"/plan/\d+$")
 _SUMMARY = 2000  # characters of a plan's summary that is made of remarks
 
 Request = TypeVar("Request")
@@ -237,6 +239,11 @@ def pause(policy: RetryPolicy, attempt: int) -> timedelta:
     longest = policy.maximum_interval or 100 * policy.initial_interval
     doublings = min(attempt - 1, 20)  # more would not fit a timedelta
     return min(longest, policy.initial_interval * 2.0**doublings)
+
+
+def ticket_of(workflow_id: str) -> str:
+    """Return the ticket that a workflow belongs to: its own, or a planner's."""
+    return _PLANNER_ID.sub("", workflow_id)
 
 
 def slack(ticket: Ticket) -> timedelta:

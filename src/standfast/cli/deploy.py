@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output
-from standfast.errors import InvalidInput
+from standfast.errors import InvalidInput, ServiceUnavailable
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 BREAKS = 1
 _NOTHING = "nothing under way: its workers can be stopped, but for a core worker that shows what ended on it"
-_LOOK = 1.0  # seconds between two looks at what still runs
+_LOOK = 10.0  # seconds between two looks at what still runs: people are waited for, and each look is a search
+_LISTS_LAG = 1.0  # seconds by which the server's lists are late at most, as a rule
 
 _BUILD = click.argument("build", required=False)
 
@@ -87,8 +88,9 @@ def drain(invocation: Invocation, move: bool) -> int:
 
     All but one core worker of each: what ended on a version is shown, and undone, by it, until Temporal forgets it.
 
-    With --move, what replays on this code goes on on this code's version, which has to be the current one. What does
-    not is named, stays where it is and is waited for; exit code 1 then.
+    With --move, tickets that replay on this code, with their planners, go on on this code's version, which has to be
+    the current one. What does not is named, stays where it is and is waited for; exit code 1 then. Batches are waited
+    for, too: they go on on the current version when they continue as new.
     """
     settings = invocation.settings()
 
@@ -120,7 +122,7 @@ def _chosen(settings: "Settings", build: str | None) -> str:
 async def _move(settings: "Settings", client: "Client", deployments: "Deployments", output: Output) -> int:
     """Move what replays on this code from old versions to its own; return how many do not."""
     from standfast.deployment import Use  # noqa: PLC0415 - commands import late
-    from standfast.replay import POOLS, histories, replayed  # noqa: PLC0415
+    from standfast.moving import move  # noqa: PLC0415
 
     own = _chosen(settings, None)
     versions = await deployments.versions()
@@ -131,32 +133,34 @@ async def _move(settings: "Settings", client: "Client", deployments: "Deployment
     for version in versions:
         if version.use is not Use.OLD or not version.open:
             continue
-        for pool in POOLS:
-            async with aclosing(histories(client, pool, deployments.under_way(version.build_id))) as found:
-                async for one in replayed(pool, settings, found):
-                    if one.breaks is None:
-                        await deployments.move(one.workflow_id, one.run_id, own)
-                        moved += 1
-                    else:
-                        broken += 1
-                        output.line(f"{one.workflow_id}  stays on {version.build_id}: {one.breaks}", "red")
+        done = await move(client, settings, deployments, version.build_id, own)
+        for workflow_id, why in done.stay.items():
+            output.line(f"{workflow_id}  stays on {version.build_id}: {why}", "red")
+        moved += done.moved
+        broken += len(done.stay)
     output.line(f"{moved} moved to {own}, {broken} stay where they are")
     return broken
 
 
 async def _drained(deployments: "Deployments", output: Output) -> None:
-    """Wait until no old version has anything under way; tell whenever that changes."""
-    from standfast.deployment import Use  # noqa: PLC0415 - commands import late
+    """Wait until no old version has anything under way; tell whenever that changes.
 
-    last: dict[str, int] | None = None
+    It takes days at times, so Temporal may be away for a while once it has answered.
+    """
+    last = await deployments.old()
+    _tell(last, output)
     while True:
-        now = {one.build_id: one.open for one in await deployments.versions() if one.use is Use.OLD}
+        await asyncio.sleep(_LOOK if any(last.values()) else _LISTS_LAG)
+        try:
+            now = await deployments.old()
+        except ServiceUnavailable as error:
+            output.line(str(error), "yellow")
+            continue
         if now != last:
             _tell(now, output)
-        elif not any(now.values()):  # twice, since the server's lists lag behind a little
+        elif not any(now.values()):  # twice, since lists lag behind
             return
         last = now
-        await asyncio.sleep(_LOOK)
 
 
 def _tell(open_on: dict[str, int], output: Output) -> None:

@@ -3,7 +3,6 @@
 A ticket is named by its workflow id. What its planners left belongs to it. A batch is named and ends like a ticket.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from standfast.steps import ticket_of
 from standfast.storage.s3 import S3Driver, Stored
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
@@ -25,7 +25,6 @@ NOBODY = ""
 Counts = Counter[str]
 """What is kept, under names for machines."""
 _SQL = statements(__package__, "places.sql")
-_PLANNER = re.compile(r"/plan/\d+$")
 _TYPES = ("Ticket", "Planner", "Batch")
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -88,7 +87,7 @@ class Bucket:
     async def tickets(self) -> dict[str, datetime]:
         """See `Place`."""
         async for found in self.driver.stored(self.namespace):
-            self._objects.setdefault(_PLANNER.sub("", found.workflow_id), []).append(found)
+            self._objects.setdefault(ticket_of(found.workflow_id), []).append(found)
         return {
             ticket: max(found.stored_at for found in objects)
             for ticket, objects in self._objects.items()
@@ -174,7 +173,7 @@ class Histories:
         query = f'WorkflowType IN ({types}) AND ExecutionStatus != "Running" AND CloseTime < "{moment}"'
         newest: dict[str, datetime] = {}
         async for found in self.client.list_workflows(query):
-            ticket = _PLANNER.sub("", found.id)
+            ticket = ticket_of(found.id)
             self._runs.setdefault(ticket, []).append(WorkflowExecution(workflow_id=found.id, run_id=found.run_id))
             newest[ticket] = max(newest.get(ticket, _LONG_AGO), found.close_time or _LONG_AGO)
         return newest
