@@ -274,6 +274,8 @@ class TicketWorkflow:
 
     async def _consider(self, decision: Decision) -> DecisionRecord:
         async with self._one_at_a_time:
+            # A query may be answered ahead of the workflow: who saw the ticket wait can decide before it has begun to.
+            await workflow.wait_condition(lambda: self._view.state is not State.VALIDATING)
             known = self._known(decision)
             if known is not None:
                 return known

@@ -9,7 +9,7 @@ from typing import Any, Self
 import psycopg
 import pytest
 import pytest_asyncio
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateStage
 
 from standfast import cluster, signing
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
@@ -154,6 +154,23 @@ async def test_a_decision_while_it_is_planned_is_refused_and_its_plan_still_wait
     view = await installation.until_waiting(workflow_id)
     assert view.approvals == ()
     await installation.decide(view, REJECT, comment="no")
+
+
+async def test_a_decision_that_is_earlier_than_the_end_of_the_validation_waits_for_it_and_counts(
+    installation: Installation, temporal: Client
+) -> None:
+    twin = await waiting(installation, 1008)
+    with psycopg.connect(installation.owner_url) as held:
+        held.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")  # the rehearsal has to wait
+        workflow_id = await installation.submit(refund(1008))
+        await installation.until(workflow_id, lambda view: view.state is State.VALIDATING)
+        early = approval(installation, twin.model_copy(update={"workflow_id": workflow_id}))
+        answer = await temporal.get_workflow_handle(workflow_id).start_update(
+            "decide", early, wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=DecisionRecord
+        )
+    assert (await answer.result()).refused is None
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    await installation.decide(twin, REJECT, comment="the other one was for the same order")
 
 
 async def test_two_people_who_approve_at_once_make_one_approval(installation: Installation) -> None:
