@@ -14,14 +14,17 @@ from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
 from standfast.batching.client import Batches
 from standfast.batching.register import MAX_TICKET_BYTES, Register
+from standfast.carried import Start
 from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
 from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
 from standfast.outcome import State
-from standfast.settings import Control
+from standfast.settings import Control, Encryption
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
+from standfast.submission import start_options
+from standfast.workflow import TicketWorkflow
 from tests.integration.batching import Batching, automatic, batching, forbidden, once, risky, ticket
 from tests.integration.installation import installed
 from tests.processes import eventually
@@ -130,6 +133,24 @@ async def test_tickets_that_were_there_before_are_found_and_others_under_their_i
     ]
     assert results[2].ending is not None
     assert "submitted before with other content" in results[2].ending.reason
+
+
+async def test_tickets_that_can_not_be_read_fail_and_keep_no_others_from_their_ends(shop: Batching) -> None:
+    """Somebody without the key can start workflows under tickets' ids, and end them with words of their own."""
+    settings = shop.shop.settings
+    stranger = await cluster.connect(settings.model_copy(update={"encryption": Encryption(enabled=False)}))
+    foreign, ended, other = risky(), risky(), automatic(1)
+    handle = await stranger.start_workflow(TicketWorkflow.run, Start(foreign), **start_options(foreign))
+    await handle.terminate()
+    await shop.shop.client.submit(ended)
+    await shop.until_waiting(ended)
+    batch_id = await shop.start([foreign, ended, other])
+    await shop.until(batch_id, lambda progress: progress.states.get(TicketState.WAITING) == 1)
+    await stranger.get_workflow_handle(ended.workflow_id).terminate("a word")
+    assert (await shop.end(batch_id)).states == {TicketState.FAILED: 2, TicketState.DONE: 1}
+    for one in (await shop.results(batch_id))[:2]:
+        assert one.ending is not None
+        assert "is refused: it is not encrypted" in one.ending.reason
 
 
 async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(shop: Batching) -> None:

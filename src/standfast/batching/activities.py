@@ -23,7 +23,7 @@ from standfast.batch import (
 )
 from standfast.batching.register import Register
 from standfast.client import Standfast
-from standfast.errors import DecisionRefused, TicketConflict, UnknownTicket
+from standfast.errors import DecisionRefused, PayloadLost, PayloadRefused, TicketConflict, UnknownTicket
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.store.connections import Databases
@@ -140,6 +140,9 @@ class _Looks:
             except TicketConflict as error:
                 self._end(numbered.position, _now(TicketState.REFUSED, str(error)))
                 return
+            except (PayloadRefused, PayloadLost) as error:
+                self._end(numbered.position, _now(TicketState.FAILED, str(error)))
+                return
             except UnknownTicket:
                 row = None
         if row is not None and row.batch != self._batch:
@@ -154,9 +157,15 @@ class _Looks:
                     waits = known.state is State.WAITING
                     self.under_way[position] = TicketState.WAITING if waits else TicketState.RUNNING
                 else:
-                    self._end(position, Ending.of(await self._tickets.wait(ticket), known.closed_at))
+                    self._end(position, await self._ending(known, known.closed_at))
             except UnknownTicket:
                 self._end(position, _now(TicketState.FAILED, _LOST))
+
+    async def _ending(self, closed: TicketRow, at: datetime) -> Ending:
+        try:
+            return Ending.of(await self._tickets.wait(closed.workflow_id), at)
+        except (PayloadRefused, PayloadLost) as error:  # nothing heals it, and it is no reason to stop all others
+            return Ending(state=TicketState(closed.state.value), reason=str(error), ended_at=at)
 
     def _end(self, position: int, ending: Ending) -> None:
         self.ended.append(Ended(position=position, ending=ending))
