@@ -362,6 +362,6 @@ BATCH_CANCEL: Step[CancelRequest, Cancelled] = Step(
     name="batch_cancel",
     pool=Pool.CORE,
     result=Cancelled,
-    start_to_close=timedelta(minutes=10),  # asks every ticket that is under way
+    start_to_close=timedelta(minutes=2),  # asks some hundred tickets to end
     give_up_after=None,
 )

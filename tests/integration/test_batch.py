@@ -12,6 +12,7 @@ from temporalio.api.common.v1 import Payload
 
 from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
+from standfast.batching import activities
 from standfast.batching.client import Batches
 from standfast.batching.register import MAX_TICKET_BYTES, Register
 from standfast.carried import Start
@@ -240,6 +241,19 @@ async def test_the_tickets_of_a_batch_are_cancelled_with_it_but_not_those_that_w
     assert (await shop.end(batch_id)).state is BatchState.CANCELLED
     first, second, *_, last = [result.state for result in await shop.results(batch_id)]
     assert (first, second, last) == (TicketState.REJECTED, TicketState.CANCELLED, TicketState.NOT_STARTED)
+
+
+async def test_many_tickets_are_cancelled_a_few_at_a_time_and_what_ended_meanwhile_is_on_record(
+    shop: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "LOOKED_AT", 2)
+    waiting = [risky() for _ in range(5)]
+    batch_id = await shop.start(waiting)
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: len(waiting)})
+    await shop.batches.cancel(batch_id, tickets=True)
+    assert (await shop.end(batch_id)).states == {TicketState.CANCELLED: len(waiting)}
+    scheduled = [name async for name in shop.scheduled(batch_id)]
+    assert scheduled[scheduled.index("batch_cancel") :][:5] == ["batch_cancel", "batch_record"] * 2 + ["batch_cancel"]
 
 
 async def test_no_more_tickets_are_started_in_a_minute_than_are_wanted(shop: Batching) -> None:

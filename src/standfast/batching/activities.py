@@ -1,9 +1,10 @@
 """The activities of batches: they read the register, keep it, and look at tickets from which nothing was heard."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from temporalio import activity
 
@@ -79,32 +80,29 @@ class Batching:
             return Recorded(
                 states=await register.states(),
                 freed=await register.freed(request.window),
-                looked_up_to=max(others) if len(others) == LOOKED_AT else -1,
+                looked_up_to=_last(others),
             )
 
     @activity.defn(name="batch_cancel")
     async def cancel(self, request: CancelRequest) -> Cancelled:
-        """Leave out what was not started, and ask what the batch has started to end, if that is wanted.
+        """Leave out what was not started, and ask some tickets that the batch has started to end, if that is wanted.
 
         Raises:
             ServiceUnavailable: the control database or Temporal can't be reached.
         """
         async with self._register(request.batch_id) as register:
             await register.hand_out(request.handed_out)
-            not_started = await register.leave_out(request.handed_out)
-            started = await register.started() if request.tickets else {}
+            await register.leave_out(request.handed_out)
+            started = await register.started(request.after, LOOKED_AT) if request.tickets else {}
         tickets, slots = Standfast(activity.client(), self._settings), asyncio.Semaphore(_AT_ONCE)
 
-        async def ask(ticket: str) -> bool:
+        async def ask(ticket: str) -> None:
             async with slots:
-                try:
+                with suppress(DecisionRefused, UnknownTicket):  # it has ended meanwhile
                     await tickets.cancel(ticket)
-                except (DecisionRefused, UnknownTicket):  # it has ended meanwhile
-                    return False
-                return True
 
-        asked = await asyncio.gather(*map(ask, started.values()))
-        return Cancelled(not_started=not_started, asked_to_end=sum(asked))
+        await _together(map(ask, started.values()))
+        return Cancelled(asked_up_to=_last(started))
 
     @asynccontextmanager
     async def _register(self, batch_id: str) -> AsyncIterator[Register]:
@@ -125,13 +123,13 @@ class _Looks:
 
     async def meet(self, tickets: Iterable[NumberedTicket]) -> None:
         """Look at tickets whose ids are in use: is it they?"""
-        await asyncio.gather(*map(self._meet, tickets))
+        await _together(map(self._meet, tickets))
 
     async def look(self, workflow_ids: Mapping[int, str]) -> None:
         """Look at tickets, given by their positions."""
         # The visibility store lags behind, and that of the embedded server reads all that it has to find these.
         rows = await self._tickets.rows(list(workflow_ids.values())) if len(workflow_ids) > _FEW else {}
-        await asyncio.gather(*(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items()))
+        await _together(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items())
 
     async def _meet(self, numbered: NumberedTicket) -> None:
         async with self._slots:
@@ -169,6 +167,22 @@ class _Looks:
 
     def _end(self, position: int, ending: Ending) -> None:
         self.ended.append(Ended(position=position, ending=ending))
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of this at the same time; the first error ends the rest, and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__
+
+
+def _last(found: Mapping[int, str]) -> int:
+    """Return the last position of those that were looked for, -1 if there are no more."""
+    return max(found) if len(found) == LOOKED_AT else -1
 
 
 def _now(state: TicketState, reason: str) -> Ending:

@@ -95,9 +95,9 @@ class Register:
         """Note that the tickets before a position were started."""
         await self._run("hand_out", handed_out=handed_out)
 
-    async def leave_out(self, handed_out: int) -> int:
-        """Note that those from a position on will not be started, and return their number."""
-        return (await self._run("leave_out", handed_out=handed_out)).rowcount
+    async def leave_out(self, handed_out: int) -> None:
+        """Note that those from a position on will not be started."""
+        await self._run("leave_out", handed_out=handed_out)
 
     async def meet(self, positions: Sequence[int]) -> None:
         """Note that tickets were there before the batch."""
@@ -127,9 +127,9 @@ class Register:
         """Return position and workflow id of the next ones that have not ended, beside those at some positions."""
         return await self._ids("others", than=list(than), after=after, limit=limit)
 
-    async def started(self) -> dict[int, str]:
-        """Return position and workflow id of all that the batch has started and that have not ended."""
-        return await self._ids("started")
+    async def started(self, after: int, limit: int) -> dict[int, str]:
+        """Return position and workflow id of the next ones that the batch has started and that have not ended."""
+        return await self._ids("started", after=after, limit=limit)
 
     async def freed(self, window: Sequence[int]) -> tuple[int, ...]:
         """Return the positions that need no place in the window any more."""

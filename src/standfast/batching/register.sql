@@ -84,10 +84,11 @@ ORDER BY position
 LIMIT %(limit)s
 
 -- started --
--- Tickets that the batch started and that have not ended, as far as is known.
+-- The next tickets that the batch started and that have not ended, as far as is known.
 SELECT position, workflow_id FROM standfast.batch_ticket
-WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND NOT submitted_before
+WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND NOT submitted_before AND position > %(after)s
 ORDER BY position
+LIMIT %(limit)s
 
 -- freed --
 -- Tickets that need no place in the window any more.

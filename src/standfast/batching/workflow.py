@@ -234,8 +234,12 @@ class BatchWorkflow:
         if self._to_cancel is None:
             return False
         tickets, self._to_cancel = self._to_cancel, None
-        request = CancelRequest(batch_id=self._batch.id, handed_out=self._handed_out, tickets=tickets)
-        await steps.BATCH_CANCEL(request, summary="cancel what is left")
+        request = CancelRequest(batch_id=self._batch.id, handed_out=self._handed_out, tickets=tickets, after=-1)
+        cancelled = await steps.BATCH_CANCEL(request, summary="cancel what is left")
+        while (after := cancelled.asked_up_to) >= 0:
+            await self._record()
+            request = request.model_copy(update={"after": after})
+            cancelled = await steps.BATCH_CANCEL(request, summary=f"cancel what is left after {after}")
         return True
 
     def _carried(self) -> Carried:
