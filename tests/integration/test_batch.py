@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
 
 from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
@@ -31,6 +32,8 @@ from tests.integration.installation import installed
 from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_ACTIVITIES = (EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -278,6 +281,25 @@ async def test_a_batch_whose_workflow_was_terminated_goes_on_where_it_was(shop: 
     assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
     assert not any(one.submitted_before for one in await shop.results(batch_id))
     assert len(shop.executed(tickets)) == len(tickets)
+
+
+async def test_tickets_that_were_handed_out_and_never_started_are_taken_back_before_any_is_looked_at(
+    shop: Batching,
+) -> None:
+    tickets, batch_id = [automatic(number) for number in range(3)], f"never-started-{uuid4().hex[:8]}"
+    async with (
+        Databases(shop.shop.settings, application="test") as databases,
+        databases.control() as connection,
+    ):
+        register = Register(batch_id, connection, shop.temporal)
+        await register.create(batch.content_digest(tickets), list(enumerate(tickets, 1)), source="test")
+        await register.hand_out(len(tickets))
+    await shop.start(tickets, batch_id=batch_id)
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+    history = await shop.temporal.get_workflow_handle(batch.workflow_id(batch_id)).fetch_history()
+    steps = [event.event_type for event in history.events if event.event_type in _ACTIVITIES]
+    assert steps[:2] == list(_ACTIVITIES)
+    assert [name async for name in shop.scheduled(batch_id)][:2] == ["batch_page", "batch_record"]
 
 
 async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> None:

@@ -90,6 +90,10 @@ class BatchWorkflow:
 
     async def _work(self) -> None:
         handing_out = asyncio.create_task(self._hand_out())
+        if self._batch.carried is None:
+            # The first page takes back what an earlier workflow handed out and perhaps never started. Looked at before,
+            # such tickets would count as lost.
+            await workflow.wait_condition(lambda: bool(self._page or self._handed_out) or handing_out.done())
         pause = steps.BATCH_FIRST_LOOK
         while True:
             before, all_started = self._states, handing_out.done()
@@ -162,7 +166,7 @@ class BatchWorkflow:
             )
         except WorkflowAlreadyStartedError:
             self._met.append(position)
-            self._window.pop(position)
+            self._window.pop(position, None)
             return
         finally:
             self._starting.discard(position)
