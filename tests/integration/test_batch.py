@@ -1,6 +1,5 @@
 """Thousands of tickets by one durable workflow: each once, in any weather, and the results say exactly what became."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -20,7 +19,6 @@ from standfast.carried import Start
 from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
 from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
-from standfast.outcome import State
 from standfast.settings import Control, Encryption
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
@@ -29,7 +27,6 @@ from standfast.submission import start_options
 from standfast.workflow import TicketWorkflow
 from tests.integration.batching import Batching, automatic, batching, forbidden, once, risky, ticket
 from tests.integration.installation import installed
-from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -167,15 +164,23 @@ async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(sh
     assert (await shop.end(batch_id)).states == {TicketState.DONE: 7}
 
 
-async def test_many_tickets_are_looked_at_together_as_if_it_were_one_by_one(shop: Batching) -> None:
-    tickets = [automatic(1), forbidden(), risky()]
-    ids = [(await shop.shop.client.submit(one)).workflow_id for one in tickets]
-    await asyncio.gather(*map(shop.shop.client.wait, ids[:2]))
-    await shop.until_waiting(tickets[2])
-    one_by_one = {one: await shop.shop.client.row(one) for one in ids}
-    await eventually(lambda: shop.shop.client.rows(ids), lambda rows: rows == one_by_one)
-    assert [row.state for row in one_by_one.values()] == [State.DONE, State.BLOCKED, State.WAITING]
-    await shop.decide(tickets[2], DecisionVerdict.REJECT)
+async def test_many_tickets_that_wait_are_looked_at_together_a_few_at_a_time_until_all_have_ended(
+    shop: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "_FEW", 0)
+    monkeypatch.setattr(activities, "LOOKED_AT", 2)
+    waiting = [risky() for _ in range(5)]  # no children of the batch, which therefore has to look how they end
+    for one in waiting:
+        await shop.shop.client.submit(one)
+    batch_id = await shop.start(waiting)
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: len(waiting)})
+    for some in (waiting[2:], waiting[:2]):  # those that are looked at first have not ended then
+        for one in some:
+            await shop.decide(one, DecisionVerdict.REJECT)
+        await shop.until_ended(batch_id, len(some))
+    assert (await shop.end(batch_id)).states == {TicketState.REJECTED: len(waiting)}
+    results = await shop.results(batch_id)
+    assert all(one.submitted_before and one.ending and one.ending.reason.startswith("Rejected") for one in results)
 
 
 async def test_a_later_run_learns_what_became_of_the_tickets_of_an_earlier_one(shop: Batching) -> None:
