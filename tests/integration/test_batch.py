@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 
 from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
-from standfast.batching import activities
+from standfast.batching import activities, client
 from standfast.batching.client import Batches
 from standfast.batching.register import MAX_TICKET_BYTES, Register
 from standfast.carried import Start
@@ -210,6 +210,26 @@ async def test_a_paused_batch_starts_nothing_until_it_is_resumed(shop: Batching)
     assert (await shop.batches.resume(batch_id)).state is BatchState.RUNNING
     assert (await shop.end(batch_id)).states == {TicketState.DONE: 6}
     assert shop.executed(tickets) == once(tickets)
+
+
+async def test_who_follows_a_batch_asks_more_rarely_while_nothing_happens(
+    shop: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, pauses = risky(), list[float]()
+    batch_id = await shop.start([waiting])
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: 1})
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(client, "sleep", pause)
+    async for progress in shop.batches.follow(batch_id):
+        if len(pauses) >= 4 and progress.states.get(TicketState.WAITING):
+            break
+    assert pauses[:4] == [2, 4, 8, 10]
+    monkeypatch.undo()
+    await shop.decide(waiting, DecisionVerdict.REJECT)
+    await shop.end(batch_id)
 
 
 @pytest.mark.parametrize("by_temporal", [False, True])

@@ -1,6 +1,7 @@
 """A client's part of batches: start one, or find it, follow it, steer it, and read what became of its tickets."""
 
 import asyncio
+from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -33,7 +34,8 @@ from standfast.ticket import Ticket
 
 _ANSWER = timedelta(seconds=10)  # how long a worker may take
 _ID_DIGITS = 16  # of the content's digest
-_PAUSE = 0.5  # seconds between two questions how far it is
+_PAUSE = steps.BATCH_GATHER.total_seconds()  # between two questions how far it is: numbers change no sooner...
+_LONGEST_PAUSE = 10.0  # ...and seldom if they did not change of late; twice as long each time, up to this
 _PATIENCE = 60.0  # seconds without an answer: workers and servers come back
 _STOPPED = frozenset(
     {
@@ -148,7 +150,7 @@ class Batches:
             UnknownBatch: no such batch.
             ServiceUnavailable: Temporal, or every core worker, stays away.
         """
-        answered = monotonic()
+        answered, pause, shown = monotonic(), _PAUSE, None
         while True:
             try:
                 progress = await self.progress(batch_id)
@@ -160,7 +162,9 @@ class Batches:
                 yield progress
                 if progress.state.is_end:
                     return
-            await asyncio.sleep(_PAUSE)
+                pause = min(2 * pause, _LONGEST_PAUSE) if progress == shown else _PAUSE
+                shown = progress
+            await sleep(pause)
 
     async def pause(self, batch_id: str) -> Progress:
         """Start no further tickets until `resume`; those under way go on.
