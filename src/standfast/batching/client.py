@@ -1,26 +1,16 @@
 """A client's part of batches: start one, or find it, follow it, steer it, and read what became of its tickets."""
 
-import asyncio
 from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from time import monotonic
 from typing import Self
 
 import psycopg
 from pydantic import ValidationError
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, steps
 from standfast.batch import MAX_TICKETS, Batch, BatchState, Pace, Progress, Result, content_digest, workflow_id
@@ -31,8 +21,8 @@ from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, Unkno
 from standfast.settings import Settings
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
+from standfast.translation import ANSWER, translated
 
-_ANSWER = timedelta(seconds=10)  # how long a worker may take
 _ID_DIGITS = 16  # of the content's digest
 _PAUSE = steps.BATCH_GATHER.total_seconds()  # between two questions how far it is: numbers change no sooner...
 _LONGEST_PAUSE = 10.0  # ...and seldom if they did not change of late; twice as long each time, up to this
@@ -128,7 +118,7 @@ class Batches:
         """
         with self._translated(batch_id):
             status = (await self._handle(batch_id).describe()).status
-            progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=_ANSWER)
+            progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=ANSWER)
             if status not in _STOPPED:
                 return progress
             reason = await self._reason(batch_id)
@@ -175,7 +165,7 @@ class Batches:
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
         with self._translated(batch_id):
-            return await self._handle(batch_id).execute_update(BatchWorkflow.pause, rpc_timeout=_ANSWER)
+            return await self._handle(batch_id).execute_update(BatchWorkflow.pause, rpc_timeout=ANSWER)
 
     async def resume(self, batch_id: str) -> Progress:
         """Go on after a pause.
@@ -183,7 +173,7 @@ class Batches:
         Raises: as `pause` does.
         """
         with self._translated(batch_id):
-            return await self._handle(batch_id).execute_update(BatchWorkflow.resume, rpc_timeout=_ANSWER)
+            return await self._handle(batch_id).execute_update(BatchWorkflow.resume, rpc_timeout=ANSWER)
 
     async def cancel(self, batch_id: str, *, tickets: bool = False) -> Progress:
         """Start no further tickets, for good; with `tickets`, cancel those that the batch has started, too.
@@ -191,7 +181,7 @@ class Batches:
         Raises: as `pause` does.
         """
         with self._translated(batch_id):
-            return await self._handle(batch_id).execute_update(BatchWorkflow.cancel, tickets, rpc_timeout=_ANSWER)
+            return await self._handle(batch_id).execute_update(BatchWorkflow.cancel, tickets, rpc_timeout=ANSWER)
 
     async def results(self, batch_id: str) -> AsyncIterator[Result]:
         """Yield what is known about each ticket, in the order of the file.
@@ -229,27 +219,10 @@ class Batches:
     @contextmanager
     def _translated(self, batch_id: str) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
-        nobody = (
-            f"no core worker answered for batch {batch_id} within {int(_ANSWER.total_seconds())} s; is `standfast up` "
-            "or a core worker running? The batch goes on when one is"
-        )
-        try:
+        unknown = UnknownBatch(f"unknown batch {batch_id}")
+        ended = BatchEnded(f"batch {batch_id} has ended already")
+        with translated(f"batch {batch_id}", unknown=unknown, ended=ended):
             yield
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            if isinstance(error.__cause__, asyncio.CancelledError):
-                raise error.__cause__ from None  # the caller was cancelled, which Temporal's client hides
-            raise ServiceUnavailable(nobody) from error
-        except WorkflowQueryFailedError as error:
-            raise ServiceUnavailable(f"batch {batch_id} can't be shown: {error}") from error
-        except RPCError as error:
-            match error.status:
-                case RPCStatusCode.NOT_FOUND if "already completed" in error.message:
-                    raise BatchEnded(f"batch {batch_id} has ended already") from error
-                case RPCStatusCode.NOT_FOUND | RPCStatusCode.INVALID_ARGUMENT:
-                    raise UnknownBatch(f"unknown batch {batch_id}") from error
-                case RPCStatusCode.CANCELLED | RPCStatusCode.DEADLINE_EXCEEDED:
-                    raise ServiceUnavailable(nobody) from error
-            raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
 
 def _batch(batch_id: str, tickets: int, pace: Pace, events_per_run: int | None) -> Batch:
