@@ -61,6 +61,7 @@ from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow, broken_off
 
 _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
+_TICKETS = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
 _AT_ONCE = 8  # histories fetched together
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
@@ -190,7 +191,7 @@ class Standfast:
     ) -> list[TicketRow]:
         """Return tickets, newest first, from Temporal's visibility store, which lags a little behind.
 
-        With `since`, only those that were submitted later.
+        With `since`, only those that were submitted later, or whose history began anew later, as long ones do.
 
         Raises:
             UnknownTarget: the settings don't name one of the targets.
@@ -198,7 +199,7 @@ class Standfast:
         """
         for target in targets:
             self._settings.target(target)
-        query = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
+        query = _TICKETS
         if targets:
             query += f" AND {_one_of(visibility.TARGET.name, targets)}"
         if states:
@@ -215,9 +216,7 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        query = (
-            f'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew" AND {_one_of("WorkflowId", workflow_ids)}'
-        )
+        query = f"{_TICKETS} AND {_one_of('WorkflowId', workflow_ids)}"
         with self._translated("list"):
             return {found.id: _row(found) async for found in self._temporal.list_workflows(query)}
 
