@@ -1,6 +1,7 @@
 """The register: the tickets of batches in the control database, and the state of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -8,9 +9,10 @@ from psycopg import AsyncCursor
 from psycopg.rows import DictRow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.converter import DataConverter, WorkflowSerializationContext
+from temporalio.converter import DataConverter
 
 from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
+from standfast.codec.reading import of_workflow
 from standfast.domain import Record
 from standfast.errors import BatchConflict, InvalidInput, PayloadLost, UnknownBatch
 from standfast.storage.contents import unmarked
@@ -35,7 +37,9 @@ class Register:
     def __init__(self, batch_id: str, connection: Connection, temporal: Client) -> None:
         self._batch_id = batch_id
         self._connection = connection
-        self._temporal = temporal
+        self._namespace = temporal.namespace
+        # Rows are this database's own: nothing of them goes to the storage of large payloads.
+        self._converter = replace(temporal.data_converter, external_storage=None)
 
     async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> bool:
         """Write down a batch of tickets, each with its line in `source`; tell whether it is new.
@@ -175,21 +179,13 @@ class Register:
         return stored
 
     async def _sealed(self, workflow_id: str, value: Record | Ticket) -> bytes:
-        converter = self._converter(workflow_id)
-        payloads = converter.payload_converter.to_payloads([value])
-        if converter.payload_codec is not None:
-            payloads = await converter.payload_codec.encode(payloads)
-        return unmarked(payloads[0])[0].SerializeToString()
+        (payload,) = await self._of(workflow_id).encode([value])
+        return unmarked(payload)[0].SerializeToString()
 
     async def _opened(self, workflow_id: str, kind: type[Stored], stored: bytes) -> Stored:
-        converter = self._converter(workflow_id)
-        payloads = [Payload.FromString(stored)]
-        if converter.payload_codec is not None:
-            payloads = await converter.payload_codec.decode(payloads)
-        value: Stored = converter.payload_converter.from_payloads(payloads, [kind])[0]
+        value: Stored
+        (value,) = await self._of(workflow_id).decode([Payload.FromString(stored)], [kind])
         return value
 
-    def _converter(self, workflow_id: str) -> DataConverter:
-        """Return the converter of a ticket's workflow, without external storage: rows are this database's own."""
-        context = WorkflowSerializationContext(namespace=self._temporal.namespace, workflow_id=workflow_id)
-        return self._temporal.data_converter.with_context(context)
+    def _of(self, workflow_id: str) -> DataConverter:
+        return of_workflow(self._converter, self._namespace, workflow_id)
