@@ -119,7 +119,7 @@ class Batch(Record):
     """What the batch's workflow gets."""
 
     id: Identifier
-    tickets: int
+    tickets: int = Field(ge=1)
     pace: Pace = Pace()
     events_per_run: int = Field(default=4_000, ge=50)
     """Its history begins anew after so many events; Temporal itself suggests it soon after that."""

@@ -18,7 +18,7 @@ from standfast.batching.register import MAX_TICKET_BYTES, Register
 from standfast.carried import Start
 from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
-from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
+from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch, UnknownTarget
 from standfast.settings import Control, Encryption
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
@@ -108,12 +108,25 @@ async def test_what_is_no_batch_is_refused(shop: Batching) -> None:
         await shop.start([automatic(1)], batch_id="../x")
     with pytest.raises(InvalidInput, match="too many"):
         await shop.batches.start([(1, automatic(1))] * (batch.MAX_TICKETS + 1))
+    with pytest.raises(InvalidInput, match=r"tickets: .*greater than or equal to 1"):
+        await shop.start([])
     large = automatic(1).model_copy(update={"metadata": {"x": "y" * MAX_TICKET_BYTES}})
     with pytest.raises(InvalidInput, match=r"the batch, line 2: .* bytes, at most"):
         await shop.start([automatic(2), large])
     for asked in (shop.batches.progress("none"), shop.batches.pause("none"), shop.results("none")):
         with pytest.raises(UnknownBatch):
             await asked
+
+
+async def test_a_target_that_the_settings_do_not_name_is_named_with_its_line_and_nothing_is_started(
+    shop: Batching,
+) -> None:
+    batch_id = f"elsewhere-{uuid4().hex[:8]}"
+    lost = automatic(2).model_copy(update={"target": "elsewhere"})
+    with pytest.raises(UnknownTarget, match=r"the batch, line 2: .*elsewhere"):
+        await shop.start([automatic(1), lost], batch_id=batch_id)
+    with pytest.raises(UnknownBatch):
+        await shop.results(batch_id)
 
 
 async def test_tickets_that_were_there_before_are_found_and_others_under_their_ids_refused(shop: Batching) -> None:

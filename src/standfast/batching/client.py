@@ -17,7 +17,7 @@ from standfast.batch import MAX_TICKETS, Batch, BatchState, Pace, Progress, Resu
 from standfast.batching.register import Register
 from standfast.batching.workflow import BatchWorkflow
 from standfast.domain import Record
-from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch
+from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch, UnknownTarget
 from standfast.settings import Settings
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
@@ -80,8 +80,9 @@ class Batches:
 
         Raises:
             BatchConflict: another batch has its id.
-            InvalidInput: the id can't be one, there are too many tickets, one is too large, or the control database
-                was not migrated.
+            InvalidInput: the id can't be one, there are no tickets or too many, one is too large, or the control
+                database was not migrated.
+            UnknownTarget: the settings don't name a ticket's target.
             NotPermitted: this process has no URL of the control database.
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
@@ -89,6 +90,8 @@ class Batches:
             raise InvalidInput(
                 f"{source}: {len(tickets)} tickets are too many; split them, {MAX_TICKETS} a batch at most"
             )
+        for line, ticket in tickets:
+            self._check_target(ticket, f"{source}, line {line}")
         digest = content_digest([ticket for _, ticket in tickets])
         batch = _batch(batch_id or digest[:_ID_DIGITS], len(tickets), pace or Pace(), events_per_run)
         async with self._register(batch.id) as register:
@@ -108,6 +111,12 @@ class Batches:
             except WorkflowAlreadyStartedError:
                 return Started(batch_id=batch.id, tickets=batch.tickets, started=False)
         return Started(batch_id=batch.id, tickets=batch.tickets, started=True)
+
+    def _check_target(self, ticket: Ticket, place: str) -> None:
+        try:
+            self._settings.target(ticket.target)
+        except UnknownTarget as error:
+            raise UnknownTarget(f"{place}: {error}") from None
 
     async def progress(self, batch_id: str) -> Progress:
         """Return how far the batch is, also after its end.
