@@ -19,6 +19,7 @@ from standfast.batching.workflow import BatchWorkflow
 from standfast.domain import Record
 from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch, UnknownTarget
 from standfast.settings import Settings
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
 from standfast.translation import ANSWER, translated
@@ -62,8 +63,11 @@ class Batches:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        async with Databases(settings, application="standfast batch") as databases:
-            yield cls(await cluster.connect(settings), settings, databases)
+        async with (
+            Databases(settings, application="standfast batch") as databases,
+            external_storage(settings, databases) as storage,
+        ):
+            yield cls(await cluster.connect(settings, storage), settings, databases)
 
     async def start(
         self,
