@@ -206,7 +206,7 @@ class Batches:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._register(batch_id) as register:
-            await register.about()
+            await register.digest()  # raises if there is none
         after = -1
         while results := await self._results(batch_id, after):
             for result in results:

@@ -41,8 +41,8 @@ class Register:
         # Rows are this database's own: nothing of them goes to the storage of large payloads.
         self._converter = replace(temporal.data_converter, external_storage=None)
 
-    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> bool:
-        """Write down a batch of tickets, each with its line in `source`; tell whether it is new.
+    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> None:
+        """Write down a batch of tickets, each with its line in `source`, unless it is there already.
 
         Raises:
             BatchConflict: another batch has its id.
@@ -50,10 +50,9 @@ class Register:
         """
         created = await self._run("create", digest=digest, tickets=len(tickets))
         if created.rowcount == 0:
-            known, _ = await self.about()
-            if known != digest:
+            if await self.digest() != digest:
                 raise BatchConflict(f"batch {self._batch_id} has other tickets; use another --id")
-            return False
+            return
         numbered = enumerate(tickets)
         while some := list(islice(numbered, _COPIED)):
             rows = [
@@ -63,18 +62,18 @@ class Register:
             async with self._connection.cursor().copy(_SQL["fill"]) as copy:
                 for row in rows:
                     await copy.write_row((self._batch_id, *row))
-        return True
 
-    async def about(self) -> tuple[str, int]:
-        """Return the digest and the number of the batch's tickets.
+    async def digest(self) -> str:
+        """Return the digest of the batch's tickets.
 
         Raises:
             UnknownBatch: no such batch.
         """
-        row = await (await self._run("find")).fetchone()
+        row = await (await self._run("digest")).fetchone()
         if row is None:
             raise UnknownBatch(f"unknown batch {self._batch_id}")
-        return row["digest"], row["tickets"]
+        digest: str = row["digest"]
+        return digest
 
     async def page(self, first: int) -> tuple[NumberedTicket, ...]:
         """Return the next tickets that were not started, from a position on.

@@ -3,9 +3,9 @@
 INSERT INTO standfast.batch (batch_id, digest, tickets) VALUES (%(batch_id)s, %(digest)s, %(tickets)s)
 ON CONFLICT DO NOTHING
 
--- find --
--- What a batch is about.
-SELECT digest, tickets FROM standfast.batch WHERE batch_id = %(batch_id)s
+-- digest --
+-- What tickets a batch has.
+SELECT digest FROM standfast.batch WHERE batch_id = %(batch_id)s
 
 -- fill --
 -- The tickets of a new batch.
