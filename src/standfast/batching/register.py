@@ -1,8 +1,7 @@
 """The register: the tickets of batches in the control database, and the state of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, TypeVar
 
 from psycopg import AsyncCursor
@@ -24,11 +23,31 @@ _SQL = statements(__package__, "register.sql")
 _PAGE = 100  # tickets...
 _PAGE_BYTES = 128 * 1024  # ...or so many bytes of them are read together; the batch's history keeps them for a while
 _RESULTS = 500
-_COPIED = 1_000  # tickets in one statement: more could take longer than statements may
+COPIED = 1_000  # tickets...
+COPIED_BYTES = 8 * 1024 * 1024  # ...or so many bytes in one statement: more could take longer than statements may
 MAX_TICKET_BYTES = 1024 * 1024  # a payload of Temporal's has at most twice as many
 
 Cursor = AsyncCursor[DictRow]
 Stored = TypeVar("Stored", Ticket, Ending)
+
+
+Numbered = tuple[int, tuple[int, Ticket]]
+"""A ticket with its position in the batch and its line in the file."""
+
+
+def statement_sized(tickets: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """Yield tickets in their order, together as many as one statement may take; a larger one comes alone."""
+    some: list[Numbered] = []
+    size = 0
+    for numbered in tickets:
+        own = numbered[1][1].size
+        if some and (len(some) == COPIED or size + own > COPIED_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(numbered)
+        size += own
+    if some:
+        yield some
 
 
 class Register:
@@ -53,8 +72,7 @@ class Register:
             if await self.digest() != digest:
                 raise BatchConflict(f"batch {self._batch_id} has other tickets; use another --id")
             return
-        numbered = enumerate(tickets)
-        while some := list(islice(numbered, _COPIED)):
+        for some in statement_sized(enumerate(tickets)):
             rows = [
                 (position, line, one.workflow_id, await self._ticket(one, f"{source}, line {line}"))
                 for position, (line, one) in some
