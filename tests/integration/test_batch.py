@@ -340,6 +340,19 @@ async def test_tickets_that_were_handed_out_and_never_started_are_taken_back_bef
     assert [name async for name in shop.scheduled(batch_id)][:2] == ["batch_page", "batch_record"]
 
 
+async def test_a_record_that_comes_late_looks_at_no_ticket_that_was_handed_out_meanwhile(shop: Batching) -> None:
+    tickets, batch_id = [automatic(number) for number in range(4)], f"late-{uuid4().hex[:8]}"
+    async with (
+        Databases(shop.shop.settings, application="test") as databases,
+        databases.control() as connection,
+    ):
+        register = Register(batch_id, connection, shop.temporal)
+        await register.create(batch.content_digest(tickets), list(enumerate(tickets, 1)), source="test")
+        await register.hand_out(len(tickets))
+        await register.note({3: TicketState.WAITING})  # it was there before
+        assert list(await register.others([0], 2, -1, 10)) == [1, 3]
+
+
 async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> None:
     tickets, batch_id = [automatic(1)], f"damaged-{uuid4().hex[:8]}"
     plain = Payload(data=b"{}").SerializeToString()

@@ -68,7 +68,7 @@ class Batching:
             await register.end(request.ended)
             met = await register.tickets(request.met)
             heard = (*request.window, *request.met)
-            others = await register.others(heard, request.looked_up_to, LOOKED_AT)
+            others = await register.others(heard, request.handed_out, request.looked_up_to, LOOKED_AT)
             unheard = others | await register.silent(request.silent)
         looks = _Looks(Standfast(activity.client(), self._settings), workflow_id(request.batch_id))
         await looks.meet(met)

@@ -144,9 +144,12 @@ class Register:
         """Return position and workflow id of those that have not ended."""
         return await self._ids("silent", positions=list(positions))
 
-    async def others(self, than: Sequence[int], after: int, limit: int) -> dict[int, str]:
-        """Return position and workflow id of the next ones that have not ended, beside those at some positions."""
-        return await self._ids("others", than=list(than), after=after, limit=limit)
+    async def others(self, than: Sequence[int], handed_out: int, after: int, limit: int) -> dict[int, str]:
+        """Return position and workflow id of the next ones that have not ended, beside those at some positions.
+
+        Who asks late finds none that were handed out meanwhile: they may not have been started yet.
+        """
+        return await self._ids("others", than=list(than), handed_out=handed_out, after=after, limit=limit)
 
     async def started(self, after: int, limit: int) -> dict[int, str]:
         """Return position and workflow id of the next ones that the batch has started and that have not ended."""

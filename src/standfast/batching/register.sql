@@ -76,9 +76,10 @@ SELECT position, workflow_id FROM standfast.batch_ticket
 WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND position = ANY(%(positions)s)
 
 -- others --
--- The next tickets, beside some, that have not ended, as far as is known.
+-- The next tickets, beside some, that have not ended, as far as is known; none that were handed out later.
 SELECT position, workflow_id FROM standfast.batch_ticket
-WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND position > %(after)s
+WHERE batch_id = %(batch_id)s AND (state = 'waiting' OR state = 'running' AND position < %(handed_out)s)
+    AND position > %(after)s
     AND position <> ALL(%(than)s)
 ORDER BY position
 LIMIT %(limit)s
