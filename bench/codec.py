@@ -5,7 +5,6 @@ one encrypts, the other one doesn't. They take turns in one run; the figure is t
 """
 
 import os
-import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from temporalio.converter import WorkflowSerializationContext
 
 from bench.installation import Installation, Services, namespaces
 from bench.report import Machine, Report, Table, median
-from bench.turns import Batch, alternating, processor_time, speed, standfast
+from bench.turns import Turn, alternating, processor_time, ratio, speed, standfast
 from standfast.codec.encryption import EncryptionCodec
 from standfast.codec.keyring import KeyRing, Keys
 from standfast.steps import Pool
@@ -56,7 +55,7 @@ async def run(size: Size) -> Report:
         on, off = sides.values()
         async with on.serving(*map(on.worker, Pool)) as on_pids, off.serving(*map(off.worker, Pool)) as off_pids:
             servers = {"temporal": services.pid("temporal"), "postgres": services.pid("postgres")}
-            batches = await alternating(
+            turns = await alternating(
                 {name: standfast(side) for name, side in sides.items()},
                 {_ON: servers | on_pids, _OFF: servers | off_pids},
                 rounds=size.rounds,
@@ -64,22 +63,21 @@ async def run(size: Size) -> Report:
                 in_flight=size.in_flight,
             )
         machine = await Machine.describe(on.temporal, on.owner_url)
-    ratio = statistics.median(mine.rate / other.rate for mine, other in zip(batches[_ON], batches[_OFF], strict=True))
     return Report(
         benchmark="codec",
         machine=machine,
         setting=f"{size.rounds} rounds of {size.tickets} tickets a side, {size.in_flight} in flight, one worker a pool",
         figures={
-            "encrypted to plain": ratio,
-            "plain to encrypted, processor time": _used(batches[_OFF]) / _used(batches[_ON]),
+            "encrypted to plain": ratio(turns[_ON], turns[_OFF]),
+            "plain to encrypted, processor time": _used(turns[_OFF]) / _used(turns[_ON]),
         },
-        tables=(payloads, speed(batches, _ON), processor_time(batches)),
+        tables=(payloads, speed(turns, _ON), processor_time(turns)),
     )
 
 
-def _used(batches: Iterable[Batch]) -> float:
+def _used(turns: Iterable[Turn]) -> float:
     """Return seconds of processor time, of all processes."""
-    return sum(chain.from_iterable(batch.cpu.values() for batch in batches))
+    return sum(chain.from_iterable(turn.cpu.values() for turn in turns))
 
 
 async def _by_size(size: Size) -> Table:

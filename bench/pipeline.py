@@ -7,7 +7,6 @@ Standfast does in Python and tells Temporal beyond that. The sides take turns in
 The bare workflow has a child workflow, as ours has. How much that child costs, the bare one without it tells.
 """
 
-import statistics
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from bench.installation import TARGET, Installation, Services, program
 from bench.planner import ticket
 from bench.recording import Recorder, Recording, urls_of
 from bench.report import Machine, Report, Table, percentile
-from bench.turns import Do, alternating, measure, processor_time, speed, standfast
+from bench.turns import Do, alternating, measure, processor_time, ratio, speed, standfast
 from standfast import steps
 from standfast.local.supervisor import Service
 from standfast.plan import Plan
@@ -63,21 +62,16 @@ async def run(size: Size) -> Report:
         async with ours.serving(*map(ours.worker, Pool)) as our_pids, twin.serving(*bare) as bare_pids:
             servers = {"temporal": services.pid("temporal"), "postgres": services.pid("postgres")}
             pids = {_OURS: servers | our_pids, _BARE: servers | bare_pids, _FLAT: servers | bare_pids}
-            batches = await alternating(sides, pids, rounds=size.rounds, tickets=size.tickets, in_flight=size.in_flight)
+            turns = await alternating(sides, pids, rounds=size.rounds, tickets=size.tickets, in_flight=size.in_flight)
             per_step = await _per_step(ours, size.tickets)
             growth = await _growth(sides[_OURS], ours, pids[_OURS], size)
         machine = await Machine.describe(client, ours.owner_url)
-    ratios = {
-        name: statistics.median(mine.rate / theirs.rate for mine, theirs in zip(batches[_OURS], other, strict=True))
-        for name, other in batches.items()
-        if name != _OURS
-    }
     return Report(
         benchmark="pipeline",
         machine=machine,
         setting=f"{size.rounds} rounds of {size.tickets} tickets a side, {size.in_flight} in flight, one worker a pool",
-        figures={f"ratio to {name}": ratio for name, ratio in ratios.items()},
-        tables=(speed(batches, _OURS), processor_time(batches), per_step, growth),
+        figures={f"ratio to {name}": ratio(turns[_OURS], other) for name, other in turns.items() if name != _OURS},
+        tables=(speed(turns, _OURS), processor_time(turns), per_step, growth),
     )
 
 

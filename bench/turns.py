@@ -1,8 +1,9 @@
 """Sides that take turns in one run, so that what a busy machine does to one it does to the other."""
 
 import asyncio
+import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cost import cpu_seconds
@@ -16,8 +17,8 @@ Do = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Some tickets, one after another on each of a few lanes."""
+class Turn:
+    """Some tickets of one side, one after another on each of a few lanes."""
 
     seconds: float
     latencies: tuple[float, ...]
@@ -44,21 +45,21 @@ def standfast(installation: Installation) -> Do:
 
 async def alternating(
     sides: Mapping[str, Do], pids: Mapping[str, Mapping[str, int]], *, rounds: int, tickets: int, in_flight: int
-) -> dict[str, list[Batch]]:
+) -> dict[str, list[Turn]]:
     """Let the sides take turns, each going first as often as the others."""
     names = list(sides)
-    batches: dict[str, list[Batch]] = {name: [] for name in names}
+    turns: dict[str, list[Turn]] = {name: [] for name in names}
     for name in names:
         await measure(sides[name], range(10, 10 + in_flight), in_flight, pids[name])  # caches and connections
     for number in range(rounds):
         first = number % len(names)
         numbers = range(100 + number * tickets, 100 + (number + 1) * tickets)
         for name in names[first:] + names[:first]:
-            batches[name].append(await measure(sides[name], numbers, in_flight, pids[name]))
-    return batches
+            turns[name].append(await measure(sides[name], numbers, in_flight, pids[name]))
+    return turns
 
 
-async def measure(do: Do, numbers: Iterable[int], in_flight: int, pids: Mapping[str, int]) -> Batch:
+async def measure(do: Do, numbers: Iterable[int], in_flight: int, pids: Mapping[str, int]) -> Turn:
     """Do some tickets, so many at a time, and return what it took; `pids` are the processes that work on them."""
     waiting = iter(numbers)
     latencies: list[float] = []
@@ -76,40 +77,50 @@ async def measure(do: Do, numbers: Iterable[int], in_flight: int, pids: Mapping[
             group.create_task(lane())
     seconds = time.monotonic() - began
     used = {name: after - before[name] for name, after in _cpu(pids).items()}
-    return Batch(seconds=seconds, latencies=tuple(latencies), cpu=used)
+    return Turn(seconds=seconds, latencies=tuple(latencies), cpu=used)
 
 
 def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
     return {name: cpu_seconds(pid) for name, pid in pids.items()} | {"client": time.process_time()}
 
 
-def speed(batches: Mapping[str, list[Batch]], mine: str) -> Table:
+def rates(mine: Sequence[Turn], other: Sequence[Turn]) -> list[float]:
+    """Return how fast a side was beside another one, turn by turn."""
+    return [own.rate / its.rate for own, its in zip(mine, other, strict=True)]
+
+
+def ratio(mine: Sequence[Turn], other: Sequence[Turn]) -> float:
+    """Return how fast a side was beside another one, as a rule."""
+    return statistics.median(rates(mine, other))
+
+
+def speed(turns: Mapping[str, Sequence[Turn]], mine: str) -> Table:
     """Return how fast each side was, and how fast `mine` was beside it."""
     rows = []
-    for name, done in batches.items():
-        latencies = [1000 * latency for batch in done for latency in batch.latencies]
-        rates = [own.rate / batch.rate for own, batch in zip(batches[mine], done, strict=True)]
+    for name, done in turns.items():
+        latencies = [1000 * latency for turn in done for latency in turn.latencies]
+        beside = rates(turns[mine], done)
         rows.append(
             (
                 name,
-                median([batch.rate for batch in done]),
+                median([turn.rate for turn in done]),
                 percentile(latencies, 50),
                 percentile(latencies, 95),
-                median(rates),
-                min(rates),
-                max(rates),
+                ratio(turns[mine], done),
+                min(beside),
+                max(beside),
             )
         )
     columns = ("side", "tickets/s", "p50 ms", "p95 ms", f"{mine} to it", "worst round", "best round")
     return Table(title="Throughput and latency, side by side", columns=columns, rows=tuple(rows))
 
 
-def processor_time(batches: Mapping[str, list[Batch]]) -> Table:
+def processor_time(turns: Mapping[str, Sequence[Turn]]) -> Table:
     """Return what each side cost, process by process."""
-    processes = list(next(iter(batches.values()))[0].cpu)
+    processes = list(next(iter(turns.values()))[0].cpu)
     rows = []
-    for name, done in batches.items():
-        tickets = sum(len(batch.latencies) for batch in done)
-        used = [1000 * sum(batch.cpu[process] for batch in done) / tickets for process in processes]
+    for name, done in turns.items():
+        tickets = sum(len(turn.latencies) for turn in done)
+        used = [1000 * sum(turn.cpu[process] for turn in done) / tickets for process in processes]
         rows.append((name, *used, sum(used)))
     return Table(title="Processor time of a ticket, ms", columns=("side", *processes, "all"), rows=tuple(rows))

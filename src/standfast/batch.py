@@ -15,7 +15,7 @@ MAX_AT_ONCE = 500
 """Temporal lets a workflow have 2,000 children, those that wait for a person included."""
 MAX_PER_MINUTE = 60_000
 LOOKED_AT = 500
-"""Tickets outside of the window that are looked at together."""
+"""Tickets outside of the window that are looked at together, or asked to end."""
 
 
 class TicketState(StrEnum):
@@ -119,7 +119,7 @@ class Batch(Record):
     """What the batch's workflow gets."""
 
     id: Identifier
-    tickets: int
+    tickets: int = Field(ge=1)
     pace: Pace = Pace()
     events_per_run: int = Field(default=4_000, ge=50)
     """Its history begins anew after so many events; Temporal itself suggests it soon after that."""
@@ -243,11 +243,13 @@ class CancelRequest(Record):
     batch_id: str
     handed_out: int
     tickets: bool
-    """Whether the tickets that the batch has started are cancelled, too."""
+    """Whether the tickets that the batch has started are cancelled, too: some of them, those..."""
+    after: int
+    """...after this position."""
 
 
 class Cancelled(Record):
-    """What was cancelled."""
+    """How far it came."""
 
-    not_started: int
-    asked_to_end: int
+    asked_up_to: int
+    """Tickets at later positions have not been asked to end; -1 if there are none."""

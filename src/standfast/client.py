@@ -20,13 +20,11 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowHistory,
     WorkflowQueryFailedError,
-    WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from standfast import cluster, visibility
 from standfast.carried import Start
@@ -56,14 +54,15 @@ from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry, timeline
+from standfast.translation import ANSWER, translated
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
 from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow, broken_off
 
 _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
+_TICKETS = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
 _AT_ONCE = 8  # histories fetched together
-_ANSWER = timedelta(seconds=10)  # how long a worker may take to answer a query
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
@@ -159,7 +158,7 @@ class Standfast:
         """
         with self._translated(workflow_id):
             try:
-                return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=_ANSWER)
+                return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=ANSWER)
             except (WorkflowQueryFailedError, RPCError):
                 await self._explain(workflow_id)
                 raise
@@ -192,7 +191,7 @@ class Standfast:
     ) -> list[TicketRow]:
         """Return tickets, newest first, from Temporal's visibility store, which lags a little behind.
 
-        With `since`, only those that were submitted later.
+        With `since`, only those that were submitted later, or whose history began anew later, as long ones do.
 
         Raises:
             UnknownTarget: the settings don't name one of the targets.
@@ -200,7 +199,7 @@ class Standfast:
         """
         for target in targets:
             self._settings.target(target)
-        query = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
+        query = _TICKETS
         if targets:
             query += f" AND {_one_of(visibility.TARGET.name, targets)}"
         if states:
@@ -217,9 +216,7 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        query = (
-            f'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew" AND {_one_of("WorkflowId", workflow_ids)}'
-        )
+        query = f"{_TICKETS} AND {_one_of('WorkflowId', workflow_ids)}"
         with self._translated("list"):
             return {found.id: _row(found) async for found in self._temporal.list_workflows(query)}
 
@@ -497,18 +494,13 @@ class Standfast:
     @contextmanager
     def _translated(self, workflow_id: str) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
-        try:
-            yield
-        except WorkflowUpdateFailedError as error:
-            raise _refusal(error) from error
-        except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-            raise ServiceUnavailable(f"{workflow_id} can't be shown: {error}") from error
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            if isinstance(error.__cause__, asyncio.CancelledError):
-                raise error.__cause__ from None  # the caller was cancelled, which Temporal's client hides
-            raise _nobody(workflow_id) from error
-        except RPCError as error:
-            raise _rpc(workflow_id, error) from error
+        unknown = UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
+        ended = DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+        with translated(workflow_id, unknown=unknown, ended=ended):
+            try:
+                yield
+            except WorkflowUpdateFailedError as error:
+                raise _refusal(error) from error
 
 
 def parse_tickets(
@@ -625,24 +617,3 @@ def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:
     if isinstance(cause, ApplicationError) and cause.type == UNRECORDED:
         return DecisionUnrecorded(cause.message)
     return DecisionRefused(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
-
-
-def _nobody(workflow_id: str) -> ServiceUnavailable:
-    seconds = int(_ANSWER.total_seconds())
-    return ServiceUnavailable(
-        f"no core worker answered for {workflow_id} within {seconds} s; is `standfast up` or a core worker running?"
-    )
-
-
-def _rpc(workflow_id: str, error: RPCError) -> StandfastError:
-    if error.status is RPCStatusCode.NOT_FOUND:
-        if "already completed" in error.message:
-            return DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
-        return UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
-    if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
-        return _nobody(workflow_id)
-    if error.status is RPCStatusCode.INVALID_ARGUMENT:
-        return InvalidInput(f"Temporal refused the request for {workflow_id}: {error.message}")
-    if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
-        return ServiceUnavailable(f"too much is asked of {workflow_id} at this moment ({error.message}); try again")
-    return ServiceUnavailable(f"Temporal: {error.message}; try again")

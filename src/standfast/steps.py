@@ -230,8 +230,11 @@ BATCH_GATHER = timedelta(seconds=2)
 # How soon a batch looks at tickets that say nothing; while nothing happens, twice as long each time, up to...
 BATCH_FIRST_LOOK = timedelta(seconds=1)
 BATCH_LAST_LOOK = timedelta(minutes=1)
-# A ticket that needs no person and no second thought has ended after this: no need to ask.
-BATCH_SILENCE = timedelta(seconds=3)
+# A ticket that needs no person and no second thought has ended after this: no need to ask. The same time passes between
+# two looks...
+BATCH_SILENCE = timedelta(seconds=10)
+# ...but not at tickets of an earlier run: the present one hears nothing of their ends, and waits for their places.
+BATCH_SILENCE_OF_OTHERS = timedelta(seconds=2)
 
 
 def pause(policy: RetryPolicy, attempt: int) -> timedelta:
@@ -362,6 +365,6 @@ BATCH_CANCEL: Step[CancelRequest, Cancelled] = Step(
     name="batch_cancel",
     pool=Pool.CORE,
     result=Cancelled,
-    start_to_close=timedelta(minutes=10),  # asks every ticket that is under way
+    start_to_close=timedelta(minutes=2),  # asks some hundred tickets to end
     give_up_after=None,
 )

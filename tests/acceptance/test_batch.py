@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ def file(installation: Installation, name: str, *lines: Any) -> str:
     path = installation.folder / name
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
     return str(path)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Tests in the background may have been started deaf to SIGINT, and what they start would be deaf, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def documents(answer: Answer) -> list[Any]:
@@ -49,9 +58,10 @@ def test_a_batch_is_followed_to_its_end_and_its_results_are_json_lines(installat
         assert installation.run("batch", command, "questions").exit_code == 1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_program_that_follows_a_batch_may_be_ended_and_the_batch_goes_on(installation: Installation) -> None:
     name = file(installation, "interrupted.jsonl", *(impossible(f"GOES-ON-{n}") for n in range(3)))
-    arguments = ("batch", name, "--per-minute", "40", "--id", "goes-on")
+    arguments = ("batch", name, "--per-minute", "15", "--id", "goes-on")  # it must not end before the program does
     log = installation.folder / "interrupted.log"
     with log.open("wb") as stderr:
         following = subprocess.Popen(

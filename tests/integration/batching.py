@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecution
 from temporalio.worker import Replayer
 
@@ -58,6 +59,13 @@ class Batching:
         query = f'WorkflowId = "{batch.workflow_id(batch_id)}"'
         found = [run async for run in self.temporal.list_workflows(query)]
         return sorted(found, key=lambda run: run.start_time)
+
+    async def scheduled(self, batch_id: str) -> AsyncIterator[str]:
+        """Yield the activities of the batch's newest run, in their order."""
+        history = await self.temporal.get_workflow_handle(batch.workflow_id(batch_id)).fetch_history()
+        for event in history.events:
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                yield event.activity_task_scheduled_event_attributes.activity_type.name
 
     async def replay(self, batch_id: str) -> None:
         """Run the workflow's code on all its histories."""

@@ -1,6 +1,5 @@
 """Thousands of tickets by one durable workflow: each once, in any weather, and the results say exactly what became."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -9,24 +8,29 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
 
 from standfast import batch, cluster
 from standfast.batch import BatchState, Pace, TicketState
+from standfast.batching import activities, client
 from standfast.batching.client import Batches
 from standfast.batching.register import MAX_TICKET_BYTES, Register
+from standfast.carried import Start
 from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
-from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch
-from standfast.outcome import State
-from standfast.settings import Control
+from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch, UnknownTarget
+from standfast.settings import Control, Encryption
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
+from standfast.submission import start_options
+from standfast.workflow import TicketWorkflow
 from tests.integration.batching import Batching, automatic, batching, forbidden, once, risky, ticket
 from tests.integration.installation import installed
-from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_ACTIVITIES = (EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,12 +108,25 @@ async def test_what_is_no_batch_is_refused(shop: Batching) -> None:
         await shop.start([automatic(1)], batch_id="../x")
     with pytest.raises(InvalidInput, match="too many"):
         await shop.batches.start([(1, automatic(1))] * (batch.MAX_TICKETS + 1))
+    with pytest.raises(InvalidInput, match=r"tickets: .*greater than or equal to 1"):
+        await shop.start([])
     large = automatic(1).model_copy(update={"metadata": {"x": "y" * MAX_TICKET_BYTES}})
     with pytest.raises(InvalidInput, match=r"the batch, line 2: .* bytes, at most"):
         await shop.start([automatic(2), large])
     for asked in (shop.batches.progress("none"), shop.batches.pause("none"), shop.results("none")):
         with pytest.raises(UnknownBatch):
             await asked
+
+
+async def test_a_target_that_the_settings_do_not_name_is_named_with_its_line_and_nothing_is_started(
+    shop: Batching,
+) -> None:
+    batch_id = f"elsewhere-{uuid4().hex[:8]}"
+    lost = automatic(2).model_copy(update={"target": "elsewhere"})
+    with pytest.raises(UnknownTarget, match=r"the batch, line 2: .*elsewhere"):
+        await shop.start([automatic(1), lost], batch_id=batch_id)
+    with pytest.raises(UnknownBatch):
+        await shop.results(batch_id)
 
 
 async def test_tickets_that_were_there_before_are_found_and_others_under_their_ids_refused(shop: Batching) -> None:
@@ -132,6 +149,24 @@ async def test_tickets_that_were_there_before_are_found_and_others_under_their_i
     assert "submitted before with other content" in results[2].ending.reason
 
 
+async def test_tickets_that_can_not_be_read_fail_and_keep_no_others_from_their_ends(shop: Batching) -> None:
+    """Somebody without the key can start workflows under tickets' ids, and end them with words of their own."""
+    settings = shop.shop.settings
+    stranger = await cluster.connect(settings.model_copy(update={"encryption": Encryption(enabled=False)}))
+    foreign, ended, other = risky(), risky(), automatic(1)
+    handle = await stranger.start_workflow(TicketWorkflow.run, Start(foreign), **start_options(foreign))
+    await handle.terminate()
+    await shop.shop.client.submit(ended)
+    await shop.until_waiting(ended)
+    batch_id = await shop.start([foreign, ended, other])
+    await shop.until(batch_id, lambda progress: progress.states.get(TicketState.WAITING) == 1)
+    await stranger.get_workflow_handle(ended.workflow_id).terminate("a word")
+    assert (await shop.end(batch_id)).states == {TicketState.FAILED: 2, TicketState.DONE: 1}
+    for one in (await shop.results(batch_id))[:2]:
+        assert one.ending is not None
+        assert "is refused: it is not encrypted" in one.ending.reason
+
+
 async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(shop: Batching) -> None:
     waiting, others = [risky() for _ in range(3)], [automatic(number) for number in range(4)]
     batch_id = await shop.start([*waiting, *others], pace=Pace(at_once=len(waiting)))
@@ -142,15 +177,23 @@ async def test_tickets_that_wait_for_people_keep_no_others_from_being_started(sh
     assert (await shop.end(batch_id)).states == {TicketState.DONE: 7}
 
 
-async def test_many_tickets_are_looked_at_together_as_if_it_were_one_by_one(shop: Batching) -> None:
-    tickets = [automatic(1), forbidden(), risky()]
-    ids = [(await shop.shop.client.submit(one)).workflow_id for one in tickets]
-    await asyncio.gather(*map(shop.shop.client.wait, ids[:2]))
-    await shop.until_waiting(tickets[2])
-    one_by_one = {one: await shop.shop.client.row(one) for one in ids}
-    await eventually(lambda: shop.shop.client.rows(ids), lambda rows: rows == one_by_one)
-    assert [row.state for row in one_by_one.values()] == [State.DONE, State.BLOCKED, State.WAITING]
-    await shop.decide(tickets[2], DecisionVerdict.REJECT)
+async def test_many_tickets_that_wait_are_looked_at_together_a_few_at_a_time_until_all_have_ended(
+    shop: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "_FEW", 0)
+    monkeypatch.setattr(activities, "LOOKED_AT", 2)
+    waiting = [risky() for _ in range(5)]  # no children of the batch, which therefore has to look how they end
+    for one in waiting:
+        await shop.shop.client.submit(one)
+    batch_id = await shop.start(waiting)
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: len(waiting)})
+    for some in (waiting[2:], waiting[:2]):  # those that are looked at first have not ended then
+        for one in some:
+            await shop.decide(one, DecisionVerdict.REJECT)
+        await shop.until_ended(batch_id, len(some))
+    assert (await shop.end(batch_id)).states == {TicketState.REJECTED: len(waiting)}
+    results = await shop.results(batch_id)
+    assert all(one.submitted_before and one.ending and one.ending.reason.startswith("Rejected") for one in results)
 
 
 async def test_a_later_run_learns_what_became_of_the_tickets_of_an_earlier_one(shop: Batching) -> None:
@@ -180,6 +223,26 @@ async def test_a_paused_batch_starts_nothing_until_it_is_resumed(shop: Batching)
     assert (await shop.batches.resume(batch_id)).state is BatchState.RUNNING
     assert (await shop.end(batch_id)).states == {TicketState.DONE: 6}
     assert shop.executed(tickets) == once(tickets)
+
+
+async def test_who_follows_a_batch_asks_more_rarely_while_nothing_happens(
+    shop: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, pauses = risky(), list[float]()
+    batch_id = await shop.start([waiting])
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: 1})
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(client, "sleep", pause)
+    async for progress in shop.batches.follow(batch_id):
+        if len(pauses) >= 4 and progress.states.get(TicketState.WAITING):
+            break
+    assert pauses[:4] == [2, 4, 8, 10]
+    monkeypatch.undo()
+    await shop.decide(waiting, DecisionVerdict.REJECT)
+    await shop.end(batch_id)
 
 
 @pytest.mark.parametrize("by_temporal", [False, True])
@@ -221,6 +284,19 @@ async def test_the_tickets_of_a_batch_are_cancelled_with_it_but_not_those_that_w
     assert (first, second, last) == (TicketState.REJECTED, TicketState.CANCELLED, TicketState.NOT_STARTED)
 
 
+async def test_many_tickets_are_cancelled_a_few_at_a_time_and_what_ended_meanwhile_is_on_record(
+    shop: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "LOOKED_AT", 2)
+    waiting = [risky() for _ in range(5)]
+    batch_id = await shop.start(waiting)
+    await shop.until(batch_id, lambda progress: progress.states == {TicketState.WAITING: len(waiting)})
+    await shop.batches.cancel(batch_id, tickets=True)
+    assert (await shop.end(batch_id)).states == {TicketState.CANCELLED: len(waiting)}
+    scheduled = [name async for name in shop.scheduled(batch_id)]
+    assert scheduled[scheduled.index("batch_cancel") :][:5] == ["batch_cancel", "batch_record"] * 2 + ["batch_cancel"]
+
+
 async def test_no_more_tickets_are_started_in_a_minute_than_are_wanted(shop: Batching) -> None:
     tickets = [automatic(number) for number in range(6)]
     await shop.end(await shop.start(tickets, pace=Pace(per_minute=120)))
@@ -243,6 +319,38 @@ async def test_a_batch_whose_workflow_was_terminated_goes_on_where_it_was(shop: 
     assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
     assert not any(one.submitted_before for one in await shop.results(batch_id))
     assert len(shop.executed(tickets)) == len(tickets)
+
+
+async def test_tickets_that_were_handed_out_and_never_started_are_taken_back_before_any_is_looked_at(
+    shop: Batching,
+) -> None:
+    tickets, batch_id = [automatic(number) for number in range(3)], f"never-started-{uuid4().hex[:8]}"
+    async with (
+        Databases(shop.shop.settings, application="test") as databases,
+        databases.control() as connection,
+    ):
+        register = Register(batch_id, connection, shop.temporal)
+        await register.create(batch.content_digest(tickets), list(enumerate(tickets, 1)), source="test")
+        await register.hand_out(len(tickets))
+    await shop.start(tickets, batch_id=batch_id)
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+    history = await shop.temporal.get_workflow_handle(batch.workflow_id(batch_id)).fetch_history()
+    steps = [event.event_type for event in history.events if event.event_type in _ACTIVITIES]
+    assert steps[:2] == list(_ACTIVITIES)
+    assert [name async for name in shop.scheduled(batch_id)][:2] == ["batch_page", "batch_record"]
+
+
+async def test_a_record_that_comes_late_looks_at_no_ticket_that_was_handed_out_meanwhile(shop: Batching) -> None:
+    tickets, batch_id = [automatic(number) for number in range(4)], f"late-{uuid4().hex[:8]}"
+    async with (
+        Databases(shop.shop.settings, application="test") as databases,
+        databases.control() as connection,
+    ):
+        register = Register(batch_id, connection, shop.temporal)
+        await register.create(batch.content_digest(tickets), list(enumerate(tickets, 1)), source="test")
+        await register.hand_out(len(tickets))
+        await register.note({3: TicketState.WAITING})  # it was there before
+        assert list(await register.others([0], 2, -1, 10)) == [1, 3]
 
 
 async def test_a_batch_that_can_not_go_on_stops_and_says_why(shop: Batching) -> None:

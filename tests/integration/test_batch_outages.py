@@ -18,6 +18,7 @@ from standfast.settings import Settings
 from standfast.steps import Pool
 from tests.integration.batching import automatic, batching, once
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+from tests.processes import until
 
 
 async def core_worker(settings: Settings, folder: Path) -> Service:
@@ -31,6 +32,14 @@ async def core_worker(settings: Settings, folder: Path) -> Service:
         folder=folder,
         ready=readiness.polls(await cluster.connect(settings), Pool.CORE),
     )
+
+
+async def kill(supervisor: Supervisor, victim: str) -> None:
+    """Kill a service once it is there: it may have ended by itself and be on its way back."""
+    await until(lambda: any(status.ready for status in supervisor.status() if status.service == victim))
+    (pid,) = [status.pid for status in supervisor.status() if status.service == victim]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(postgres: str) -> None:
@@ -50,8 +59,7 @@ async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(post
                     batch_id = await shop.start(tickets, pace=Pace(at_once=4))
                     for victim, ended in (("core", 1), ("temporal", 8)):
                         await shop.until_ended(batch_id, ended)
-                        pids = {status.service: status.pid for status in supervisor.status()}
-                        os.kill(pids[victim] or 0, signal.SIGKILL)
+                        await kill(supervisor, victim)
                     assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
                     assert shop.executed(tickets) == once(tickets)
                     await shop.replay(batch_id)

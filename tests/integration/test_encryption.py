@@ -285,7 +285,7 @@ def serving(temporal_server: str, tmp_path: Path) -> Process:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Don't wait long for an answer that can't come."""
-    monkeypatch.setattr(client_module, "_ANSWER", timedelta(seconds=3))
+    monkeypatch.setattr(client_module, "ANSWER", timedelta(seconds=3))
 
 
 @pytest.fixture

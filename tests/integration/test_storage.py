@@ -25,6 +25,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
 from standfast import cluster
+from standfast.batch import content_digest
+from standfast.batching.client import Batches
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict
 from standfast.errors import NotPermitted, PayloadLost, ServiceUnavailable
@@ -36,7 +38,7 @@ from standfast.storage.contents import MAX_BYTES
 from standfast.storage.external import external_storage
 from standfast.storage.postgres import PostgresDriver
 from standfast.store.connections import Databases
-from standfast.ticket import MAX_BODY_BYTES
+from standfast.ticket import MAX_BODY_BYTES, Ticket
 from standfast.ticket import MAX_BYTES as MAX_BYTES_OF_A_TICKET
 from standfast.visibility import TicketRow
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
@@ -152,6 +154,26 @@ async def test_neither_looks_nor_workers_that_start_again_make_the_storage_grow(
         assert stored.payloads(workflow_id) == number
         await installation.decide(view, DecisionVerdict.REJECT, comment="no")
         assert (await installation.client.wait(workflow_id)).state is State.REJECTED
+
+
+async def test_why_a_batch_stopped_can_be_read_however_large_it_is(stored: Stored) -> None:
+    settings = stored.installation.settings
+    settings = settings.model_copy(update={"storage": settings.storage.model_copy(update={"threshold": 1024})})
+    ticket = Ticket(id="B-1", body="please", requester="ana@example.com", target="shop")
+    row: dict[str, Any] = {
+        "batch": "stops" * 25,  # is stored with each payload
+        "digest": content_digest([ticket]),
+        "workflow": f"ticket/shop/{'x' * 500}",
+        "ticket": Payload(data=b"{}").SerializeToString(),  # not encrypted
+    }
+    with psycopg.connect(stored.owner) as connection:
+        connection.execute("INSERT INTO standfast.batch VALUES (%(batch)s, %(digest)s, 1)", row)
+        connection.execute("INSERT INTO standfast.batch_ticket VALUES (%(batch)s, 0, 1, %(workflow)s, %(ticket)s)", row)
+    async with serving(settings, Pool.CORE), Batches.connect(settings) as batches:
+        await batches.start([(1, ticket)], batch_id=row["batch"])
+        progress = [progress async for progress in batches.follow(row["batch"])][-1]
+    assert progress.reason.startswith("a payload of ticket/shop/xxx")
+    assert stored.payloads(f"batch/{row['batch']}")
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

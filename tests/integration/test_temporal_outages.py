@@ -111,7 +111,7 @@ async def test_a_server_that_answers_nobody_for_a_while(shop: Shop, monkeypatch:
     (workflow_id,) = await shop.tickets(1010, 1)
     await shop.until_waiting(workflow_id)
     with shop.frozen():
-        monkeypatch.setattr("standfast.client._ANSWER", timedelta(seconds=1))
+        monkeypatch.setattr("standfast.client.ANSWER", timedelta(seconds=1))
         with pytest.raises(ServiceUnavailable):
             await shop.client.view(workflow_id)
     monkeypatch.undo()

@@ -38,6 +38,8 @@ async def runs(client: Client, workflow_id: str) -> list[WorkflowHistory]:
 def keep(name: str, histories: Sequence[WorkflowHistory], folder: Path) -> None:
     """Write the runs of one workflow as Temporal's command line would, without what tells of this machine."""
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob(f"{name}.*.json.gz"):
+        earlier.unlink()
     for number, history in enumerate(histories, start=1):
         text = json.dumps(_anywhere(history.to_json_dict()), separators=(",", ":"))
         (folder / f"{name}.{number}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -2,11 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import pytest
 
 from standfast.batch import TicketState, content_digest, ended
 from standfast.batching.pace import Turns
+from standfast.batching.register import COPIED, COPIED_BYTES, statement_sized
 from standfast.client import parse_numbered_tickets
 from standfast.outcome import State
 from standfast.settings import Settings, Target
@@ -18,6 +20,10 @@ MINUTE = timedelta(minutes=1)
 
 def ticket(number: int, body: str = "please") -> Ticket:
     return Ticket(id=f"T-{number}", body=body, requester="ana@example.com", target="shop")
+
+
+def large(size: int) -> Ticket:
+    return ticket(1).model_copy(update={"metadata": {"x": "y" * size}})
 
 
 def starts(per_minute: int | None, wanted: int) -> list[datetime]:
@@ -45,6 +51,24 @@ def test_a_batch_is_another_one_if_a_ticket_or_the_order_is_another() -> None:
     digests = {content_digest(tickets) for tickets in ([one, other], [other, one], [one], [one, ticket(2, "now")])}
     assert len(digests) == 4
     assert content_digest([one, other]) == content_digest([ticket(1), ticket(2)])
+
+
+@pytest.mark.parametrize(
+    ("tickets", "sizes"),
+    [
+        ([ticket(n) for n in range(2 * COPIED + 1)], [COPIED, COPIED, 1]),
+        ([large(COPIED_BYTES // 3) for _ in range(5)], [2, 2, 1]),
+        ([ticket(1), large(2 * COPIED_BYTES), ticket(2), ticket(3)], [1, 1, 2]),
+    ],
+    ids=["many", "large", "one too large"],
+)
+def test_no_statement_writes_down_more_tickets_or_bytes_than_it_has_time_for(
+    tickets: list[Ticket], sizes: list[int]
+) -> None:
+    numbered = list(enumerate(enumerate(tickets, 1)))
+    written = list(statement_sized(numbered))
+    assert [len(some) for some in written] == sizes
+    assert list(chain.from_iterable(written)) == numbered
 
 
 def test_without_a_limit_nobody_waits() -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from bench import documents
 from bench.report import Machine, Report, Table, percentile, shown
+from bench.turns import Turn, rates, ratio
 
 
 def report() -> Report:
@@ -38,6 +39,12 @@ def test_a_table_is_shown_in_markdown() -> None:
 
 def test_numbers_are_shown_with_three_digits() -> None:
     assert [shown(value) for value in (0.8612, 12.345, 1234.5, 7, None)] == ["0.86", "12.3", "1234", "7", "-"]
+
+
+def test_a_side_is_compared_with_what_the_other_one_did_at_the_same_time() -> None:
+    mine, other = ([Turn(seconds=s, latencies=(0.1,), cpu={}) for s in seconds] for seconds in ((1, 4, 2), (1, 2, 4)))
+    assert rates(mine, other) == [1, 0.5, 2]
+    assert ratio(mine, other) == 1
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:

@@ -1,9 +1,10 @@
 """The activities of batches: they read the register, keep it, and look at tickets from which nothing was heard."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from temporalio import activity
 
@@ -23,7 +24,7 @@ from standfast.batch import (
 )
 from standfast.batching.register import Register
 from standfast.client import Standfast
-from standfast.errors import DecisionRefused, TicketConflict, UnknownTicket
+from standfast.errors import DecisionRefused, PayloadLost, PayloadRefused, TicketConflict, UnknownTicket
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.store.connections import Databases
@@ -67,7 +68,7 @@ class Batching:
             await register.end(request.ended)
             met = await register.tickets(request.met)
             heard = (*request.window, *request.met)
-            others = await register.others(heard, request.looked_up_to, LOOKED_AT)
+            others = await register.others(heard, request.handed_out, request.looked_up_to, LOOKED_AT)
             unheard = others | await register.silent(request.silent)
         looks = _Looks(Standfast(activity.client(), self._settings), workflow_id(request.batch_id))
         await looks.meet(met)
@@ -79,32 +80,29 @@ class Batching:
             return Recorded(
                 states=await register.states(),
                 freed=await register.freed(request.window),
-                looked_up_to=max(others) if len(others) == LOOKED_AT else -1,
+                looked_up_to=_last(others),
             )
 
     @activity.defn(name="batch_cancel")
     async def cancel(self, request: CancelRequest) -> Cancelled:
-        """Leave out what was not started, and ask what the batch has started to end, if that is wanted.
+        """Leave out what was not started, and ask some tickets that the batch has started to end, if that is wanted.
 
         Raises:
             ServiceUnavailable: the control database or Temporal can't be reached.
         """
         async with self._register(request.batch_id) as register:
             await register.hand_out(request.handed_out)
-            not_started = await register.leave_out(request.handed_out)
-            started = await register.started() if request.tickets else {}
+            await register.leave_out(request.handed_out)
+            started = await register.started(request.after, LOOKED_AT) if request.tickets else {}
         tickets, slots = Standfast(activity.client(), self._settings), asyncio.Semaphore(_AT_ONCE)
 
-        async def ask(ticket: str) -> bool:
+        async def ask(ticket: str) -> None:
             async with slots:
-                try:
+                with suppress(DecisionRefused, UnknownTicket):  # it has ended meanwhile
                     await tickets.cancel(ticket)
-                except (DecisionRefused, UnknownTicket):  # it has ended meanwhile
-                    return False
-                return True
 
-        asked = await asyncio.gather(*map(ask, started.values()))
-        return Cancelled(not_started=not_started, asked_to_end=sum(asked))
+        await _together(map(ask, started.values()))
+        return Cancelled(asked_up_to=_last(started))
 
     @asynccontextmanager
     async def _register(self, batch_id: str) -> AsyncIterator[Register]:
@@ -125,13 +123,13 @@ class _Looks:
 
     async def meet(self, tickets: Iterable[NumberedTicket]) -> None:
         """Look at tickets whose ids are in use: is it they?"""
-        await asyncio.gather(*map(self._meet, tickets))
+        await _together(map(self._meet, tickets))
 
     async def look(self, workflow_ids: Mapping[int, str]) -> None:
         """Look at tickets, given by their positions."""
         # The visibility store lags behind, and that of the embedded server reads all that it has to find these.
         rows = await self._tickets.rows(list(workflow_ids.values())) if len(workflow_ids) > _FEW else {}
-        await asyncio.gather(*(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items()))
+        await _together(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items())
 
     async def _meet(self, numbered: NumberedTicket) -> None:
         async with self._slots:
@@ -139,6 +137,9 @@ class _Looks:
                 row = await self._tickets.find(numbered.ticket)
             except TicketConflict as error:
                 self._end(numbered.position, _now(TicketState.REFUSED, str(error)))
+                return
+            except (PayloadRefused, PayloadLost) as error:
+                self._end(numbered.position, _now(TicketState.FAILED, str(error)))
                 return
             except UnknownTicket:
                 row = None
@@ -154,12 +155,34 @@ class _Looks:
                     waits = known.state is State.WAITING
                     self.under_way[position] = TicketState.WAITING if waits else TicketState.RUNNING
                 else:
-                    self._end(position, Ending.of(await self._tickets.wait(ticket), known.closed_at))
+                    self._end(position, await self._ending(known, known.closed_at))
             except UnknownTicket:
                 self._end(position, _now(TicketState.FAILED, _LOST))
 
+    async def _ending(self, closed: TicketRow, at: datetime) -> Ending:
+        try:
+            return Ending.of(await self._tickets.wait(closed.workflow_id), at)
+        except (PayloadRefused, PayloadLost) as error:  # nothing heals it, and it is no reason to stop all others
+            return Ending(state=TicketState(closed.state.value), reason=str(error), ended_at=at)
+
     def _end(self, position: int, ending: Ending) -> None:
         self.ended.append(Ended(position=position, ending=ending))
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of this at the same time; the first error ends the rest, and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__
+
+
+def _last(found: Mapping[int, str]) -> int:
+    """Return the last position of those that were looked for, -1 if there are no more."""
+    return max(found) if len(found) == LOOKED_AT else -1
 
 
 def _now(state: TicketState, reason: str) -> Ending:

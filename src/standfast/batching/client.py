@@ -1,39 +1,32 @@
 """A client's part of batches: start one, or find it, follow it, steer it, and read what became of its tickets."""
 
-import asyncio
+from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from time import monotonic
 from typing import Self
 
 import psycopg
 from pydantic import ValidationError
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, steps
 from standfast.batch import MAX_TICKETS, Batch, BatchState, Pace, Progress, Result, content_digest, workflow_id
 from standfast.batching.register import Register
 from standfast.batching.workflow import BatchWorkflow
 from standfast.domain import Record
-from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch
+from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch, UnknownTarget
 from standfast.settings import Settings
+from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.ticket import Ticket
+from standfast.translation import ANSWER, translated
 
-_ANSWER = timedelta(seconds=10)  # how long a worker may take
 _ID_DIGITS = 16  # of the content's digest
-_PAUSE = 0.5  # seconds between two questions how far it is
+_PAUSE = steps.BATCH_GATHER.total_seconds()  # between two questions how far it is: numbers change no sooner...
+_LONGEST_PAUSE = 10.0  # ...and seldom if they did not change of late; twice as long each time, up to this
 _PATIENCE = 60.0  # seconds without an answer: workers and servers come back
 _STOPPED = frozenset(
     {
@@ -70,8 +63,11 @@ class Batches:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        async with Databases(settings, application="standfast batch") as databases:
-            yield cls(await cluster.connect(settings), settings, databases)
+        async with (
+            Databases(settings, application="standfast batch") as databases,
+            external_storage(settings, databases) as storage,
+        ):
+            yield cls(await cluster.connect(settings, storage), settings, databases)
 
     async def start(
         self,
@@ -88,8 +84,9 @@ class Batches:
 
         Raises:
             BatchConflict: another batch has its id.
-            InvalidInput: the id can't be one, there are too many tickets, one is too large, or the control database
-                was not migrated.
+            InvalidInput: the id can't be one, there are no tickets or too many, one is too large, or the control
+                database was not migrated.
+            UnknownTarget: the settings don't name a ticket's target.
             NotPermitted: this process has no URL of the control database.
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
@@ -97,6 +94,8 @@ class Batches:
             raise InvalidInput(
                 f"{source}: {len(tickets)} tickets are too many; split them, {MAX_TICKETS} a batch at most"
             )
+        for line, ticket in tickets:
+            self._check_target(ticket, f"{source}, line {line}")
         digest = content_digest([ticket for _, ticket in tickets])
         batch = _batch(batch_id or digest[:_ID_DIGITS], len(tickets), pace or Pace(), events_per_run)
         async with self._register(batch.id) as register:
@@ -117,6 +116,12 @@ class Batches:
                 return Started(batch_id=batch.id, tickets=batch.tickets, started=False)
         return Started(batch_id=batch.id, tickets=batch.tickets, started=True)
 
+    def _check_target(self, ticket: Ticket, place: str) -> None:
+        try:
+            self._settings.target(ticket.target)
+        except UnknownTarget as error:
+            raise UnknownTarget(f"{place}: {error}") from None
+
     async def progress(self, batch_id: str) -> Progress:
         """Return how far the batch is, also after its end.
 
@@ -126,7 +131,7 @@ class Batches:
         """
         with self._translated(batch_id):
             status = (await self._handle(batch_id).describe()).status
-            progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=_ANSWER)
+            progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=ANSWER)
             if status not in _STOPPED:
                 return progress
             reason = await self._reason(batch_id)
@@ -148,7 +153,7 @@ class Batches:
             UnknownBatch: no such batch.
             ServiceUnavailable: Temporal, or every core worker, stays away.
         """
-        answered = monotonic()
+        answered, pause, shown = monotonic(), _PAUSE, None
         while True:
             try:
                 progress = await self.progress(batch_id)
@@ -160,7 +165,9 @@ class Batches:
                 yield progress
                 if progress.state.is_end:
                     return
-            await asyncio.sleep(_PAUSE)
+                pause = min(2 * pause, _LONGEST_PAUSE) if progress == shown else _PAUSE
+                shown = progress
+            await sleep(pause)
 
     async def pause(self, batch_id: str) -> Progress:
         """Start no further tickets until `resume`; those under way go on.
@@ -171,7 +178,7 @@ class Batches:
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
         with self._translated(batch_id):
-            return await self._handle(batch_id).execute_update(BatchWorkflow.pause, rpc_timeout=_ANSWER)
+            return await self._handle(batch_id).execute_update(BatchWorkflow.pause, rpc_timeout=ANSWER)
 
     async def resume(self, batch_id: str) -> Progress:
         """Go on after a pause.
@@ -179,7 +186,7 @@ class Batches:
         Raises: as `pause` does.
         """
         with self._translated(batch_id):
-            return await self._handle(batch_id).execute_update(BatchWorkflow.resume, rpc_timeout=_ANSWER)
+            return await self._handle(batch_id).execute_update(BatchWorkflow.resume, rpc_timeout=ANSWER)
 
     async def cancel(self, batch_id: str, *, tickets: bool = False) -> Progress:
         """Start no further tickets, for good; with `tickets`, cancel those that the batch has started, too.
@@ -187,7 +194,7 @@ class Batches:
         Raises: as `pause` does.
         """
         with self._translated(batch_id):
-            return await self._handle(batch_id).execute_update(BatchWorkflow.cancel, tickets, rpc_timeout=_ANSWER)
+            return await self._handle(batch_id).execute_update(BatchWorkflow.cancel, tickets, rpc_timeout=ANSWER)
 
     async def results(self, batch_id: str) -> AsyncIterator[Result]:
         """Yield what is known about each ticket, in the order of the file.
@@ -199,7 +206,7 @@ class Batches:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._register(batch_id) as register:
-            await register.about()
+            await register.digest()  # raises if there is none
         after = -1
         while results := await self._results(batch_id, after):
             for result in results:
@@ -225,27 +232,10 @@ class Batches:
     @contextmanager
     def _translated(self, batch_id: str) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
-        nobody = (
-            f"no core worker answered for batch {batch_id} within {int(_ANSWER.total_seconds())} s; is `standfast up` "
-            "or a core worker running? The batch goes on when one is"
-        )
-        try:
+        unknown = UnknownBatch(f"unknown batch {batch_id}")
+        ended = BatchEnded(f"batch {batch_id} has ended already")
+        with translated(f"batch {batch_id}", unknown=unknown, ended=ended):
             yield
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            if isinstance(error.__cause__, asyncio.CancelledError):
-                raise error.__cause__ from None  # the caller was cancelled, which Temporal's client hides
-            raise ServiceUnavailable(nobody) from error
-        except WorkflowQueryFailedError as error:
-            raise ServiceUnavailable(f"batch {batch_id} can't be shown: {error}") from error
-        except RPCError as error:
-            match error.status:
-                case RPCStatusCode.NOT_FOUND if "already completed" in error.message:
-                    raise BatchEnded(f"batch {batch_id} has ended already") from error
-                case RPCStatusCode.NOT_FOUND | RPCStatusCode.INVALID_ARGUMENT:
-                    raise UnknownBatch(f"unknown batch {batch_id}") from error
-                case RPCStatusCode.CANCELLED | RPCStatusCode.DEADLINE_EXCEEDED:
-                    raise ServiceUnavailable(nobody) from error
-            raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
 
 def _batch(batch_id: str, tickets: int, pace: Pace, events_per_run: int | None) -> Batch:

@@ -1,16 +1,17 @@
 """The register: the tickets of batches in the control database, and the state of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.converter import DataConverter, WorkflowSerializationContext
+from temporalio.converter import DataConverter
 
 from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
+from standfast.codec.reading import of_workflow
 from standfast.domain import Record
 from standfast.errors import BatchConflict, InvalidInput, PayloadLost, UnknownBatch
 from standfast.storage.contents import unmarked
@@ -22,11 +23,31 @@ _SQL = statements(__package__, "register.sql")
 _PAGE = 100  # tickets...
 _PAGE_BYTES = 128 * 1024  # ...or so many bytes of them are read together; the batch's history keeps them for a while
 _RESULTS = 500
-_COPIED = 1_000  # tickets in one statement: more could take longer than statements may
+COPIED = 1_000  # tickets...
+COPIED_BYTES = 8 * 1024 * 1024  # ...or so many bytes in one statement: more could take longer than statements may
 MAX_TICKET_BYTES = 1024 * 1024  # a payload of Temporal's has at most twice as many
 
 Cursor = AsyncCursor[DictRow]
 Stored = TypeVar("Stored", Ticket, Ending)
+
+
+Numbered = tuple[int, tuple[int, Ticket]]
+"""A ticket with its position in the batch and its line in the file."""
+
+
+def statement_sized(tickets: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """Yield tickets in their order, together as many as one statement may take; a larger one comes alone."""
+    some: list[Numbered] = []
+    size = 0
+    for numbered in tickets:
+        own = numbered[1][1].size
+        if some and (len(some) == COPIED or size + own > COPIED_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(numbered)
+        size += own
+    if some:
+        yield some
 
 
 class Register:
@@ -35,10 +56,12 @@ class Register:
     def __init__(self, batch_id: str, connection: Connection, temporal: Client) -> None:
         self._batch_id = batch_id
         self._connection = connection
-        self._temporal = temporal
+        self._namespace = temporal.namespace
+        # Rows are this database's own: nothing of them goes to the storage of large payloads.
+        self._converter = replace(temporal.data_converter, external_storage=None)
 
-    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> bool:
-        """Write down a batch of tickets, each with its line in `source`; tell whether it is new.
+    async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> None:
+        """Write down a batch of tickets, each with its line in `source`, unless it is there already.
 
         Raises:
             BatchConflict: another batch has its id.
@@ -46,12 +69,10 @@ class Register:
         """
         created = await self._run("create", digest=digest, tickets=len(tickets))
         if created.rowcount == 0:
-            known, _ = await self.about()
-            if known != digest:
+            if await self.digest() != digest:
                 raise BatchConflict(f"batch {self._batch_id} has other tickets; use another --id")
-            return False
-        numbered = enumerate(tickets)
-        while some := list(islice(numbered, _COPIED)):
+            return
+        for some in statement_sized(enumerate(tickets)):
             rows = [
                 (position, line, one.workflow_id, await self._ticket(one, f"{source}, line {line}"))
                 for position, (line, one) in some
@@ -59,18 +80,18 @@ class Register:
             async with self._connection.cursor().copy(_SQL["fill"]) as copy:
                 for row in rows:
                     await copy.write_row((self._batch_id, *row))
-        return True
 
-    async def about(self) -> tuple[str, int]:
-        """Return the digest and the number of the batch's tickets.
+    async def digest(self) -> str:
+        """Return the digest of the batch's tickets.
 
         Raises:
             UnknownBatch: no such batch.
         """
-        row = await (await self._run("find")).fetchone()
+        row = await (await self._run("digest")).fetchone()
         if row is None:
             raise UnknownBatch(f"unknown batch {self._batch_id}")
-        return row["digest"], row["tickets"]
+        digest: str = row["digest"]
+        return digest
 
     async def page(self, first: int) -> tuple[NumberedTicket, ...]:
         """Return the next tickets that were not started, from a position on.
@@ -95,9 +116,9 @@ class Register:
         """Note that the tickets before a position were started."""
         await self._run("hand_out", handed_out=handed_out)
 
-    async def leave_out(self, handed_out: int) -> int:
-        """Note that those from a position on will not be started, and return their number."""
-        return (await self._run("leave_out", handed_out=handed_out)).rowcount
+    async def leave_out(self, handed_out: int) -> None:
+        """Note that those from a position on will not be started."""
+        await self._run("leave_out", handed_out=handed_out)
 
     async def meet(self, positions: Sequence[int]) -> None:
         """Note that tickets were there before the batch."""
@@ -123,13 +144,16 @@ class Register:
         """Return position and workflow id of those that have not ended."""
         return await self._ids("silent", positions=list(positions))
 
-    async def others(self, than: Sequence[int], after: int, limit: int) -> dict[int, str]:
-        """Return position and workflow id of the next ones that have not ended, beside those at some positions."""
-        return await self._ids("others", than=list(than), after=after, limit=limit)
+    async def others(self, than: Sequence[int], handed_out: int, after: int, limit: int) -> dict[int, str]:
+        """Return position and workflow id of the next ones that have not ended, beside those at some positions.
 
-    async def started(self) -> dict[int, str]:
-        """Return position and workflow id of all that the batch has started and that have not ended."""
-        return await self._ids("started")
+        Who asks late finds none that were handed out meanwhile: they may not have been started yet.
+        """
+        return await self._ids("others", than=list(than), handed_out=handed_out, after=after, limit=limit)
+
+    async def started(self, after: int, limit: int) -> dict[int, str]:
+        """Return position and workflow id of the next ones that the batch has started and that have not ended."""
+        return await self._ids("started", after=after, limit=limit)
 
     async def freed(self, window: Sequence[int]) -> tuple[int, ...]:
         """Return the positions that need no place in the window any more."""
@@ -175,21 +199,13 @@ class Register:
         return stored
 
     async def _sealed(self, workflow_id: str, value: Record | Ticket) -> bytes:
-        converter = self._converter(workflow_id)
-        payloads = converter.payload_converter.to_payloads([value])
-        if converter.payload_codec is not None:
-            payloads = await converter.payload_codec.encode(payloads)
-        return unmarked(payloads[0])[0].SerializeToString()
+        (payload,) = await self._of(workflow_id).encode([value])
+        return unmarked(payload)[0].SerializeToString()
 
     async def _opened(self, workflow_id: str, kind: type[Stored], stored: bytes) -> Stored:
-        converter = self._converter(workflow_id)
-        payloads = [Payload.FromString(stored)]
-        if converter.payload_codec is not None:
-            payloads = await converter.payload_codec.decode(payloads)
-        value: Stored = converter.payload_converter.from_payloads(payloads, [kind])[0]
+        value: Stored
+        (value,) = await self._of(workflow_id).decode([Payload.FromString(stored)], [kind])
         return value
 
-    def _converter(self, workflow_id: str) -> DataConverter:
-        """Return the converter of a ticket's workflow, without external storage: rows are this database's own."""
-        context = WorkflowSerializationContext(namespace=self._temporal.namespace, workflow_id=workflow_id)
-        return self._temporal.data_converter.with_context(context)
+    def _of(self, workflow_id: str) -> DataConverter:
+        return of_workflow(self._converter, self._namespace, workflow_id)

@@ -3,9 +3,9 @@
 INSERT INTO standfast.batch (batch_id, digest, tickets) VALUES (%(batch_id)s, %(digest)s, %(tickets)s)
 ON CONFLICT DO NOTHING
 
--- find --
--- What a batch is about.
-SELECT digest, tickets FROM standfast.batch WHERE batch_id = %(batch_id)s
+-- digest --
+-- What tickets a batch has.
+SELECT digest FROM standfast.batch WHERE batch_id = %(batch_id)s
 
 -- fill --
 -- The tickets of a new batch.
@@ -76,18 +76,20 @@ SELECT position, workflow_id FROM standfast.batch_ticket
 WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND position = ANY(%(positions)s)
 
 -- others --
--- The next tickets, beside some, that have not ended, as far as is known.
+-- The next tickets, beside some, that have not ended, as far as is known; none that were handed out later.
 SELECT position, workflow_id FROM standfast.batch_ticket
-WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND position > %(after)s
+WHERE batch_id = %(batch_id)s AND (state = 'waiting' OR state = 'running' AND position < %(handed_out)s)
+    AND position > %(after)s
     AND position <> ALL(%(than)s)
 ORDER BY position
 LIMIT %(limit)s
 
 -- started --
--- Tickets that the batch started and that have not ended, as far as is known.
+-- The next tickets that the batch started and that have not ended, as far as is known.
 SELECT position, workflow_id FROM standfast.batch_ticket
-WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND NOT submitted_before
+WHERE batch_id = %(batch_id)s AND state IN ('running', 'waiting') AND NOT submitted_before AND position > %(after)s
 ORDER BY position
+LIMIT %(limit)s
 
 -- freed --
 -- Tickets that need no place in the window any more.

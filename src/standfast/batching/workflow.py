@@ -57,7 +57,8 @@ class BatchWorkflow:
         self._handed_out = carried.handed_out
         self._page = deque[NumberedTicket]()
         self._window = dict.fromkeys(carried.window, carried.started_at)
-        """Positions of tickets that are under way, and since when."""
+        """Positions of tickets that are under way, and when they were last heard of."""
+        self._of_others = frozenset(carried.window)
         self._starting = set[int]()
         self._turns = Turns(batch.pace.per_minute, carried.next_turn)
         self._ended = list(carried.ended)
@@ -90,6 +91,10 @@ class BatchWorkflow:
 
     async def _work(self) -> None:
         handing_out = asyncio.create_task(self._hand_out())
+        if self._batch.carried is None:
+            # The first page takes back what an earlier workflow handed out and perhaps never started. Looked at before,
+            # such tickets would count as lost.
+            await workflow.wait_condition(lambda: bool(self._page or self._handed_out) or handing_out.done())
         pause = steps.BATCH_FIRST_LOOK
         while True:
             before, all_started = self._states, handing_out.done()
@@ -162,7 +167,7 @@ class BatchWorkflow:
             )
         except WorkflowAlreadyStartedError:
             self._met.append(position)
-            self._window.pop(position)
+            self._window.pop(position, None)
             return
         finally:
             self._starting.discard(position)
@@ -199,25 +204,30 @@ class BatchWorkflow:
     async def _record(self) -> None:
         ended_now, self._ended = self._ended[:_ENDINGS], self._ended[_ENDINGS:]
         met, self._met = self._met, []
-        now = workflow.now()
-        silent = [p for p, since in self._window.items() if now - since > steps.BATCH_SILENCE]
+        silent = tuple(filter(self._is_silent, self._window))
         request = RecordRequest(
             batch_id=self._batch.id,
             handed_out=self._handed_out,
             ended=tuple(ended_now),
             met=tuple(met),
             window=tuple(self._window),
-            silent=tuple(position for position in silent if position not in self._starting),
+            silent=silent,
             looked_up_to=self._looked_up_to,
         )
         recorded = await steps.BATCH_RECORD(request, summary=f"record {len(ended_now)} ends, look, count")
+        now = workflow.now()
+        self._window.update((position, now) for position in silent if position in self._window)
         for position in recorded.freed:
             self._window.pop(position, None)
         self._states, self._looked_up_to = recorded.states, recorded.looked_up_to
         workflow.set_current_details("\n".join(f"- {number} {state}" for state, number in self._states.items()))
-        now = workflow.now()
         lately = tuple((at, number) for at, number in self._speed if now - at <= _LATELY)
         self._speed = (*(lately or self._speed[-1:]), (now, ended(self._states)))
+
+    def _is_silent(self, position: int) -> bool:
+        """Tell whether it's worth a look what became of a ticket of the window."""
+        enough = steps.BATCH_SILENCE_OF_OTHERS if position in self._of_others else steps.BATCH_SILENCE
+        return position not in self._starting and workflow.now() - self._window[position] > enough
 
     @property
     def _over(self) -> bool:
@@ -234,8 +244,12 @@ class BatchWorkflow:
         if self._to_cancel is None:
             return False
         tickets, self._to_cancel = self._to_cancel, None
-        request = CancelRequest(batch_id=self._batch.id, handed_out=self._handed_out, tickets=tickets)
-        await steps.BATCH_CANCEL(request, summary="cancel what is left")
+        request = CancelRequest(batch_id=self._batch.id, handed_out=self._handed_out, tickets=tickets, after=-1)
+        cancelled = await steps.BATCH_CANCEL(request, summary="cancel what is left")
+        while (after := cancelled.asked_up_to) >= 0:
+            await self._record()
+            request = request.model_copy(update={"after": after})
+            cancelled = await steps.BATCH_CANCEL(request, summary=f"cancel what is left after {after}")
         return True
 
     def _carried(self) -> Carried:
