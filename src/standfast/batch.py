@@ -205,6 +205,8 @@ class NumberedTicket(Record):
 
     position: int
     ticket: Ticket
+    requester_mark: str = ""
+    """See `standfast.codec.requesters`."""
 
 
 class Page(Record):

@@ -1,7 +1,8 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -14,7 +15,6 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.client import (
     Client,
-    WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -26,9 +26,10 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from standfast import cluster, visibility
+from standfast import cluster, listing, visibility
 from standfast.carried import Start
 from standfast.codec.reading import failures, of_workflow, reveal
+from standfast.codec.requesters import requester_marks
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.documents import read_json_documents, validate
 from standfast.domain import Record
@@ -42,8 +43,8 @@ from standfast.errors import (
     TicketConflict,
     UnknownTicket,
 )
+from standfast.listing import ListedTicket, Narrowed, Waiting, WaitingPage
 from standfast.outcome import Outcome, State
-from standfast.report import Verdict
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
@@ -61,12 +62,12 @@ from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow, broken_off
 
 _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
-_TICKETS = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
 _AT_ONCE = 8  # histories fetched together
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
 _DECISIONS = 5
+_RULE = r"[a-z][a-z0-9_.-]{0,99}"
 
 
 class Submitted(Record):
@@ -114,7 +115,7 @@ class Standfast:
                     TicketWorkflow.run,
                     Start(ticket),
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    **start_options(ticket),
+                    **start_options(ticket, requester_marks(self._temporal.data_converter, ticket.requester)[0]),
                 )
             except WorkflowAlreadyStartedError:
                 await self.find(ticket)
@@ -147,7 +148,7 @@ class Standfast:
             known = await self._handle(ticket.workflow_id).describe()
         if await known.memo_value(DIGEST, default=None) != ticket.digest:
             raise TicketConflict(f"{ticket.workflow_id} was submitted before with other content; use another id")
-        return _row(known)
+        return listing.row(known)
 
     async def view(self, workflow_id: str) -> TicketView:
         """Return the whole ticket as its workflow sees it now.
@@ -199,15 +200,13 @@ class Standfast:
         """
         for target in targets:
             self._settings.target(target)
-        query = _TICKETS
+        query = listing.tickets_in(states)
         if targets:
-            query += f" AND {_one_of(visibility.TARGET.name, targets)}"
-        if states:
-            query += f" AND ({' OR '.join(_in_states(states))})"
+            query += f" AND {listing.one_of(visibility.TARGET.name, targets)}"
         if since:
             query += f' AND StartTime > "{since.astimezone(UTC).isoformat()}"'
         with self._translated("list"):
-            rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
+            rows = [listing.row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
         return sorted(rows, key=lambda row: row.started_at, reverse=True)
 
     async def rows(self, workflow_ids: Sequence[str]) -> dict[str, TicketRow]:
@@ -216,9 +215,52 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        query = f"{_TICKETS} AND {_one_of('WorkflowId', workflow_ids)}"
+        query = f"{listing.tickets_in()} AND {listing.one_of('WorkflowId', workflow_ids)}"
         with self._translated("list"):
-            return {found.id: _row(found) async for found in self._temporal.list_workflows(query)}
+            return {found.id: listing.row(found) async for found in self._temporal.list_workflows(query)}
+
+    def narrowed(self, *, target: str = "", requester: str = "", rule: str = "") -> Narrowed:
+        """Return what a list for people is narrowed to; empty means everything.
+
+        Raises:
+            UnknownTarget: the settings don't name the target.
+            InvalidInput: no rule can have this id.
+        """
+        if target:
+            self._settings.target(target)
+        if rule and not re.fullmatch(_RULE, rule):
+            raise InvalidInput(f"rule is {rule[:80]!r}; expected the id of a rule, such as rows.limit")
+        marks = requester_marks(self._temporal.data_converter, requester) if requester else ()
+        return Narrowed(target=target, rule=rule, requester_marks=marks)
+
+    async def waiting(
+        self, narrowed: Narrowed, size: int, *, after: int | None = None, before: int | None = None
+    ) -> WaitingPage:
+        """Return tickets that wait for a person, the most dangerous first, then the longest waiting. Asks no workflow.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated("list"):
+            return await Waiting(self._temporal, narrowed).page(size, after=after, before=before)
+
+    async def waiting_count(self, narrowed: Narrowed) -> int:
+        """Return how many tickets wait for a person.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated("list"):
+            return await Waiting(self._temporal, narrowed).count()
+
+    async def listed(self, narrowed: Narrowed, states: Sequence[State], limit: int) -> list[ListedTicket]:
+        """Return tickets in some of the states, newest first, with what people want to know. Asks no workflow.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated("list"):
+            return await listing.others(self._temporal, narrowed, states, limit)
 
     async def row(self, workflow_id: str) -> TicketRow:
         """Return one ticket as Temporal has it at this moment.
@@ -228,7 +270,7 @@ class Standfast:
             ServiceUnavailable: Temporal can't be reached.
         """
         with self._translated(workflow_id):
-            return _row(await self._handle(workflow_id).describe())
+            return listing.row(await self._handle(workflow_id).describe())
 
     async def wait(self, workflow_id: str) -> Outcome:
         """Wait until the ticket has ended, and return how; `failed` and `cancelled` are outcomes, too.
@@ -448,11 +490,9 @@ class Standfast:
             Databases(self._settings, application="standfast conflicts") as databases,
             databases.control() as connection,
         ):
-            noted = await on_the_same_rows(connection, view.workflow_id)
-        if not noted:
-            return ()
-        waiting = {row.workflow_id for row in await self.tickets([State.WAITING], [view.ticket.target], limit=10_000)}
-        return tuple(other for other in noted if other in waiting)
+            noted = (await on_the_same_rows(connection, [view.workflow_id])).get(view.workflow_id, ())
+        known = await self.rows(noted) if noted else {}
+        return tuple(other for other in noted if other in known and known[other].state is State.WAITING)
 
     async def undo(self, workflow_id: str, *, by: str) -> Submitted:
         """Start the undo of an executed ticket, or find it: a ticket of its own, which `by` asks for.
@@ -562,10 +602,6 @@ def _started(history: WorkflowHistory) -> WorkflowExecutionStartedEventAttribute
     return history.events[0].workflow_execution_started_event_attributes
 
 
-def _one_of(attribute: str, values: Iterable[str]) -> str:
-    return f"{attribute} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
-
-
 def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
     original = view.ticket
     try:
@@ -581,33 +617,6 @@ def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
     except ValidationError as error:
         problem = error.errors()[0]
         raise InvalidInput(f"undo of {view.workflow_id}: {problem['loc'][0]}: {problem['msg']}") from error
-
-
-def _in_states(states: Sequence[State]) -> Iterator[str]:
-    """Yield conditions, one of which has to hold. A ticket ended from outside has failed, whatever its last state."""
-    if going := [state for state in states if not state.is_end]:
-        yield f'({_one_of(visibility.STATE.name, going)} AND ExecutionStatus = "Running")'
-    if ends := [state for state in states if state.is_end]:
-        yield _one_of(visibility.STATE.name, ends)
-    if State.FAILED in states:
-        yield _one_of("ExecutionStatus", ("Terminated", "TimedOut"))
-
-
-def _row(found: WorkflowExecution) -> TicketRow:
-    attributes = found.typed_search_attributes
-    state = State(attributes.get(visibility.STATE) or State.GATHERING)
-    if found.status is not WorkflowExecutionStatus.RUNNING and not state.is_end:
-        state = State.FAILED  # ended from outside: terminated, or timed out
-    risk = attributes.get(visibility.RISK)
-    return TicketRow(
-        workflow_id=found.id,
-        state=state,
-        target=attributes.get(visibility.TARGET) or "",
-        risk=Verdict(risk) if risk else None,
-        started_at=found.start_time,
-        closed_at=found.close_time,
-        batch=found.parent_id,
-    )
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:

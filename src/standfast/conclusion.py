@@ -4,6 +4,7 @@ from temporalio import activity
 
 from standfast import audit
 from standfast.audit import Kind
+from standfast.safety.conflicts import forget_rows
 from standfast.steps import CONCLUDE, ConcludeRequest
 from standfast.store.connections import Databases
 
@@ -28,4 +29,5 @@ class Recorder:
         if request.undo_of is not None:
             content["undo_of"] = request.undo_of
         async with self._databases.control(autocommit=True) as connection:
+            await forget_rows(connection, activity.info().workflow_id or "")
             return await audit.append_step(connection, kind, content=content)

@@ -24,15 +24,16 @@ class DecisionVerdict(StrEnum):
 
 def same_person(one: str, other: str) -> bool:
     """Tell whether two names are one person's: mail addresses are compared without regard to case."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
     """Tell whether a name fits one of the patterns, in which `*` stands for any characters; compared the same way."""
-    return any(fnmatchcase(_folded(name), _folded(pattern)) for pattern in patterns)
+    return any(fnmatchcase(folded(name), folded(pattern)) for pattern in patterns)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return the form of a name that is the same for one person, however it is written."""
     return unicodedata.normalize("NFKC", name).strip().casefold()
 
 

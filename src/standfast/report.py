@@ -155,6 +155,28 @@ class SafetyReport(Record):
         return self.findings + tuple(f for o in self.operations for f in o.findings)
 
 
+class Danger(StrEnum):
+    """How much harm a waiting plan could do; those that could do more are looked at first."""
+
+    LASTING = "lasting"
+    """It can't be taken back."""
+    DELETING = "deleting"
+    """It deletes rows, and can be taken back."""
+    ORDINARY = "ordinary"
+
+    @classmethod
+    def of(cls, report: SafetyReport) -> "Danger":
+        """Return what a plan with this report is."""
+        if not report.undo_proved:
+            return cls.LASTING
+        return cls.DELETING if deleted_rows(report) else cls.ORDINARY
+
+
+def deleted_rows(report: SafetyReport) -> int:
+    """Return how many rows the plan deletes, cascades and triggers included."""
+    return sum(count.deleted for operation in report.operations for count in operation.counts.values())
+
+
 def effect_sentence(counts: Iterable[dict[str, RowCounts]], target: str) -> str:
     """Return one sentence, computed from measured counts only.
 

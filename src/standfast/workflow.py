@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from standfast.steps import Pool
     from standfast.ticket import NoTicket, Ticket
     from standfast.view import TicketView
+    from standfast.visibility import TicketSummary
 
 FAILED = "TicketFailed"
 REFUSED = "DecisionRefused"
@@ -57,6 +58,9 @@ class TicketWorkflow:
         self._drifts = carried.drifts
         self._one_at_a_time = asyncio.Lock()
         self._publishing: asyncio.TimerHandle | None = None
+        self._waiting_since = workflow.now()
+        self._summary: TicketSummary | None = None
+        """What lists were told last."""
 
     @workflow.run
     async def run(self, start: Start) -> Outcome:
@@ -160,6 +164,7 @@ class TicketWorkflow:
 
     async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
         self._decision = None
+        self._waiting_since = workflow.now()
         self._show(reminders=())
         self._enter(State.WAITING)
         reminding = asyncio.create_task(self._remind(report))
@@ -336,6 +341,7 @@ class TicketWorkflow:
         if decision.verdict is DecisionVerdict.APPROVE:
             self._show(approvals=(*self._view.approvals, decision.by))
             if len(self._view.approvals) < report.approvals_required:
+                self._publish()
                 return True
         self._decision = decision
         return True
@@ -366,17 +372,19 @@ class TicketWorkflow:
         self._publish()
 
     def _publish(self) -> None:
-        """Let lists show the state and the verdict."""
+        """Let lists show the ticket as it is now."""
         if self._publishing is not None:
             self._publishing.cancel()
             self._publishing = None
-        found = {visibility.STATE: self._view.state.value}
-        if self._view.report is not None:
-            found[visibility.RISK] = self._view.report.verdict.value
         shown = workflow.info().typed_search_attributes
         # Together, since each upsert costs the server a write to its visibility store.
-        if updates := [key.value_set(value) for key, value in found.items() if shown.get(key) != value]:
+        if updates := visibility.updates(self._view, self._waiting_since, shown):
             workflow.upsert_search_attributes(updates)
+        if self._view.state is State.WAITING:
+            summary = TicketSummary.waiting(self._view, self._waiting_since)
+            if summary != self._summary:
+                self._summary = summary
+                workflow.upsert_memo({visibility.SUMMARY: summary})
 
     async def _end(self, state: State, reason: str, execution: Execution | None = None) -> Outcome:
         outcome = Outcome(state=state, reason=reason, execution=execution)

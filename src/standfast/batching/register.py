@@ -12,6 +12,7 @@ from temporalio.converter import DataConverter
 
 from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
 from standfast.codec.reading import of_workflow
+from standfast.codec.requesters import requester_marks
 from standfast.domain import Record
 from standfast.errors import BatchConflict, InvalidInput, PayloadLost, UnknownBatch
 from standfast.storage.contents import unmarked
@@ -187,7 +188,8 @@ class Register:
                 f"{row['workflow_id']} was purged from batch {self._batch_id}; start its file under another --id"
             )
         ticket = await self._opened(row["workflow_id"], Ticket, row["ticket"])
-        return NumberedTicket(position=row["position"], ticket=ticket)
+        mark, *_ = requester_marks(self._temporal.data_converter, ticket.requester)
+        return NumberedTicket(position=row["position"], ticket=ticket, requester_mark=mark)
 
     async def _ticket(self, ticket: Ticket, place: str) -> bytes:
         stored = await self._sealed(ticket.workflow_id, ticket)

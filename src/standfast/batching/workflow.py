@@ -160,7 +160,7 @@ class BatchWorkflow:
             child = await workflow.start_child_workflow(
                 TicketWorkflow.run,
                 Start(ticket),
-                **start_options(ticket),
+                **start_options(ticket, numbered.requester_mark),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 priority=steps.BATCH_PRIORITY,
                 cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,

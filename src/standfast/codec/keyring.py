@@ -53,9 +53,9 @@ class KeyRing:
         if self.active not in self.keys:
             raise InvalidInput(f"the active key {self.active!r} is not in the ring, which has {_named(self.keys)}")
 
-    def derived(self, purpose: bytes) -> bytes:
-        """Return a key for something else than encryption, made of the active one."""
-        return hmac.digest(self.keys[self.active], purpose, "sha256")
+    def derived(self, purpose: bytes, key_id: str | None = None) -> bytes:
+        """Return a key for something else than encryption, made of the active one, or of the one with this id."""
+        return hmac.digest(self.keys[key_id or self.active], purpose, "sha256")
 
     @classmethod
     def new(cls) -> Self:

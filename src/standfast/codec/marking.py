@@ -14,6 +14,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
 from standfast.codec.encryption import Binding, EncryptionCodec
+from standfast.codec.keyring import KeyRing
 from standfast.storage.contents import MARK
 
 _PURPOSE = b"standfast: marks of payloads"
@@ -26,6 +27,11 @@ class MarkingCodec(PayloadCodec, WithSerializationContext):
         self._codec = codec
         self._threshold = threshold
         self._own = own or Binding()
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys."""
+        return self._codec.ring
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the codec of one workflow; what is encrypted for one is of no use to another."""

@@ -43,6 +43,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
 
     app = Starlette(
         routes=[
+            Route("/", Inbox(standfast, settings, renderer, databases).show),
             *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
             *_session(sessions, renderer),
             *_api(settings, standfast, Viewing(databases, by="api")),
@@ -63,7 +64,6 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
 def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing) -> list[Route]:
     tickets = TicketPages(standfast, settings, renderer, viewing)
     return [
-        Route("/", Inbox(standfast, settings, renderer).show),
         Route(_TICKET, tickets.show),
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),

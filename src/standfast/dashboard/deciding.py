@@ -11,7 +11,7 @@ from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, S
 from standfast.domain import Submission
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
-from standfast.report import SafetyReport
+from standfast.report import SafetyReport, deleted_rows
 from standfast.settings import Review
 from standfast.view import TicketView
 
@@ -53,11 +53,6 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
     if not view.may_approve(session.user):
         return Rights(approve="The target's constraints name others to approve such a plan.")
     return Rights()
-
-
-def deleted_rows(report: SafetyReport) -> int:
-    """Return how many rows the plan deletes, cascades and triggers included."""
-    return sum(count.deleted for operation in report.operations for count in operation.counts.values())
 
 
 async def deliver(standfast: Standfast, workflow_id: str, session: Session, form: DecisionForm) -> DecisionRecord:

@@ -1,81 +1,117 @@
-"""The inbox: what waits for a decision, most dangerous and oldest first; below it what runs and what has ended."""
+"""The inbox: what waits for a decision, the most dangerous first, then the longest waiting; what runs and has ended."""
 
-import asyncio
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from standfast.client import Standfast
-from standfast.dashboard.deciding import deleted_rows
 from standfast.dashboard.rendering import Renderer
-from standfast.errors import InvalidInput, StandfastError
+from standfast.dashboard.sessions import Session
+from standfast.decision import Mode, same_person
+from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.listing import ListedTicket, WaitingPage
 from standfast.outcome import State
+from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
-from standfast.view import TicketView
-from standfast.visibility import TicketRow
+from standfast.store.connections import Databases
 
-LISTED = 200
-ENDED_LISTED = 30
+PAGE = 50
+"""Tickets on a page; of those that don't wait, the newest are shown."""
 
-_DETAILED = 50  # waiting tickets that are asked for their effect, so many at once...
-_PATIENCE = 2.0  # ...and for so many seconds: a list without details is better than none
-_ENDS = tuple(state for state in State if state.is_end)
-_RUNNING = tuple(state for state in State if not state.is_end and state is not State.WAITING)
+_GROUPS = {
+    "": (State.WAITING,),
+    "running": tuple(state for state in State if not state.is_end and state is not State.WAITING),
+    "ended": tuple(state for state in State if state.is_end),
+}
+_LAST_PLACE = 10**15
+_OVERLAPS_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """What the inbox is narrowed to; empty means everything."""
+    """What the inbox is narrowed to, and from where on it is shown; empty means everything that waits."""
 
-    state: State | None = None
+    state: str = ""
+    """A state, `running` or `ended`."""
     target: str = ""
+    requester: str = ""
+    rule: str = ""
+    after: int | None = None
+    """The place of the last ticket of the page before..."""
+    before: int | None = None
+    """...or of the first one of the page behind."""
 
     @classmethod
     def of(cls, query: QueryParams) -> "Filter":
         """Return the filter of an address.
 
         Raises:
-            InvalidInput: `state` is none.
+            InvalidInput: a value is none that we could have put there.
         """
-        return cls(state=parse_state(query["state"]) if query.get("state") else None, target=query.get("target", ""))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A ticket that waits for a decision."""
-
-    row: TicketRow
-    view: TicketView | None
-    """None if no worker told it in time."""
-    overlaps: tuple[str, ...] = ()
-    """Ids of other waiting tickets whose plans change some of the same rows."""
+        state = query.get("state", "")
+        if state not in _GROUPS:
+            state = parse_state(state).value
+        return cls(
+            state="" if state == State.WAITING else state,
+            target=query.get("target", ""),
+            requester=query.get("requester", "").strip(),
+            rule=query.get("rule", "").strip(),
+            after=_place("after", query.get("after")),
+            before=_place("before", query.get("before")),
+        )
 
     @property
-    def deletes(self) -> int:
-        """How many rows the plan deletes."""
-        return deleted_rows(self.view.report) if self.view and self.view.report else 0
+    def states(self) -> tuple[State, ...]:
+        """The states of the tickets that are listed."""
+        return _GROUPS[self.state] if self.state in _GROUPS else (State(self.state),)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.state or self.target or self.requester or self.rule)
+
+    def address(self, **changes: str | int) -> str:
+        """Return the address of this list with changes; from its beginning, unless they say otherwise."""
+        known = vars(replace(self, after=None, before=None)) | changes
+        query = urlencode({name: value for name, value in known.items() if value not in ("", None)})
+        return f"/?{query}" if query else "/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Groups:
-    """The tickets of an inbox by what they wait for."""
+class Listing:
+    """One page of the inbox."""
 
-    waiting: tuple[TicketRow, ...]
-    running: tuple[TicketRow, ...]
-    ended: tuple[TicketRow, ...]
+    waiting: WaitingPage
+    """Without tickets if others are asked for."""
+    others: tuple[ListedTicket, ...]
 
     @property
     def version(self) -> str:
-        """Differs once something in the list has changed."""
-        rows = [[row.workflow_id, row.state, row.risk] for row in (*self.waiting, *self.running, *self.ended)]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+        """Differs once something on the page has changed."""
+        tickets = [
+            [ticket.workflow_id, ticket.state, ticket.place, ticket.summary and ticket.summary.approvals]
+            for ticket in (*self.waiting.tickets, *self.others)
+        ]
+        shown = [self.waiting.skipped, self.waiting.total, tickets]
+        return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A ticket that waits for a decision, as one person sees it."""
+
+    ticket: ListedTicket
+    overlaps: tuple[str, ...]
+    """Workflow ids of some other tickets whose plans change some of the same rows."""
+    not_yours: str
+    """Why this person can't approve it, if the list knows."""
 
 
 def parse_state(name: str) -> State:
@@ -90,85 +126,78 @@ def parse_state(name: str) -> State:
         raise InvalidInput(f"unknown state {name!r}; expected one of: {', '.join(State)}") from None
 
 
-async def load(standfast: Standfast, narrowed: Filter) -> Groups:
-    """Return the tickets that pass the filter.
+async def load(standfast: Standfast, wanted: Filter) -> Listing:
+    """Return a page of the tickets that pass the filter.
 
     Raises:
         UnknownTarget: the settings don't name the filter's target.
+        InvalidInput: no rule can have the filter's id.
         ServiceUnavailable: Temporal can't be reached.
     """
-    targets = [narrowed.target] if narrowed.target else []
-
-    async def rows(states: Sequence[State], limit: int) -> list[TicketRow]:
-        wanted = [state for state in states if narrowed.state in (None, state)]
-        return await standfast.tickets(wanted, targets, limit) if wanted else []
-
-    waiting, running, ended = await asyncio.gather(
-        rows([State.WAITING], LISTED), rows(_RUNNING, LISTED), rows(_ENDS, ENDED_LISTED)
-    )
-    return Groups(waiting=tuple(waiting), running=tuple(running), ended=tuple(ended))
+    narrowed = standfast.narrowed(target=wanted.target, requester=wanted.requester, rule=wanted.rule)
+    if not wanted.state:
+        page = await standfast.waiting(narrowed, PAGE, after=wanted.after, before=wanted.before)
+        return Listing(waiting=page, others=())
+    others = await standfast.listed(narrowed, wanted.states, PAGE)
+    total = await standfast.waiting_count(narrowed)
+    return Listing(waiting=WaitingPage(tickets=(), skipped=0, total=total), others=tuple(others))
 
 
 class Inbox:
     """The page with the list."""
 
-    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer) -> None:
+    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer, databases: Databases) -> None:
         self._standfast = standfast
         self._settings = settings
         self._renderer = renderer
+        self._databases = databases
 
     async def show(self, request: Request) -> Response:
         """Show the inbox."""
-        narrowed = Filter.of(request.query_params)
-        groups = await load(self._standfast, narrowed)
+        wanted = Filter.of(request.query_params)
+        listing = await load(self._standfast, wanted)
         return self._renderer.page(
             request,
             "inbox.html",
-            waiting=in_order(groups.waiting, await self._views(groups.waiting)),
-            running=groups.running,
-            ended=groups.ended,
-            version=groups.version,
-            capped=LISTED in (len(groups.waiting), len(groups.running)),
-            limits={"all": LISTED, "ended": ENDED_LISTED},
-            narrowed=narrowed,
-            states=list(State),
+            page=listing.waiting,
+            cards=await self._cards(listing.waiting.tickets, request.state.session),
+            others=listing.others,
+            others_limit=PAGE,
+            version=listing.version,
+            wanted=wanted,
+            states=[state for state in State if state is not State.WAITING],
             targets=sorted(self._settings.targets),
+            rules=sorted({rule for ticket in listing.waiting.tickets for rule in ticket.rules}),
             query=f"?{request.url.query}" if request.url.query else "",
         )
 
-    async def _views(self, rows: Sequence[TicketRow]) -> Mapping[str, TicketView]:
-        views: dict[str, TicketView] = {}
+    async def _cards(self, tickets: Sequence[ListedTicket], session: Session) -> list[Card]:
+        overlapping: dict[str, tuple[str, ...]] = {}
+        if tickets:
+            with suppress(ServiceUnavailable):  # the list is worth showing without
+                async with self._databases.control() as connection:
+                    overlapping = await on_the_same_rows(connection, [ticket.workflow_id for ticket in tickets])
+        return [
+            Card(
+                ticket=ticket,
+                overlaps=overlapping.get(ticket.workflow_id, ())[:_OVERLAPS_NAMED],
+                not_yours=self._not_yours(ticket, session),
+            )
+            for ticket in tickets
+        ]
 
-        async def ask(workflow_id: str) -> None:
-            with suppress(StandfastError):
-                views[workflow_id] = await self._standfast.view(workflow_id)
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                await asyncio.gather(*(ask(row.workflow_id) for row in rows[-_DETAILED:]))
-        return views
-
-
-def in_order(rows: Iterable[TicketRow], views: Mapping[str, TicketView]) -> list[Waiting]:
-    """Return the waiting tickets: those that delete rows first, then by age."""
-    overlapping = overlaps(views.values())
-    waiting = [
-        Waiting(row=row, view=views.get(row.workflow_id), overlaps=overlapping.get(row.workflow_id, ())) for row in rows
-    ]
-    return sorted(waiting, key=lambda w: (not w.deletes, w.row.started_at))
+    def _not_yours(self, ticket: ListedTicket, session: Session) -> str:
+        if ticket.summary is None:
+            return ""
+        if any(same_person(session.user, by) for by in ticket.summary.approvals):
+            return "you have approved it"
+        solo = self._settings.review.solo and session.mode is Mode.SOLO
+        return "you opened it" if same_person(session.user, ticket.summary.requester) and not solo else ""
 
 
-def overlaps(views: Iterable[TicketView]) -> dict[str, tuple[str, ...]]:
-    """Return, by workflow id, the ids of the other tickets whose plans change some of the same rows."""
-    touching: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    for view in views:
-        for operation in view.report.operations if view.report else ():
-            for change in operation.rows:
-                if change.key:
-                    row = (view.ticket.target, change.table, json.dumps(change.key, sort_keys=True))
-                    touching[row][view.workflow_id] = view.ticket.id
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for tickets in touching.values():
-        for workflow_id in tickets:
-            found[workflow_id] |= {other for key, other in tickets.items() if key != workflow_id}
-    return {workflow_id: tuple(sorted(others)) for workflow_id, others in found.items() if others}
+def _place(name: str, value: str | None) -> int | None:
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and int(value[:16]) < _LAST_PLACE):
+        raise InvalidInput(f"{name} is {value[:80]!r}, which is no place in the list; start at its beginning")
+    return int(value)

@@ -7,14 +7,39 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from standfast.client import Standfast
-from standfast.dashboard.inbox import Filter, load
+from standfast.dashboard.inbox import Filter, Listing, load
 from standfast.dashboard.tickets import version, workflow_id
 from standfast.errors import StandfastError
 
 KEEP_ALIVE_SECONDS = 15.0
 """A comment so often, so that nobody in between takes a quiet stream for a dead one."""
 LIST_SECONDS = 1.0
-"""How often the list is looked at; Temporal's visibility store has nothing to push."""
+"""How often a list is looked at, for all who see it; Temporal's visibility store has nothing to push..."""
+_SHARE = 10  # ...and is busy with looks for a tenth of the time at most, however many tickets wait
+
+
+class Looks:
+    """Looks at lists, shared by all who see the same one."""
+
+    def __init__(self, standfast: Standfast) -> None:
+        self._standfast = standfast
+        self._looks: dict[Filter, asyncio.Task[Listing]] = {}
+
+    async def newest(self, wanted: Filter) -> Listing:
+        """Return what the list was a moment ago.
+
+        Raises: as `load` does.
+        """
+        look = self._looks.get(wanted)
+        if look is None:
+            look = self._looks[wanted] = asyncio.create_task(load(self._standfast, wanted))
+            began = asyncio.get_running_loop().time()
+            look.add_done_callback(lambda _: self._keep(wanted, began))
+        return await asyncio.shield(look)  # others may wait for it, too
+
+    def _keep(self, wanted: Filter, began: float) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(max(LIST_SECONDS, (_SHARE - 1) * (loop.time() - began)), self._looks.pop, wanted)
 
 
 class Streams:
@@ -22,6 +47,7 @@ class Streams:
 
     def __init__(self, standfast: Standfast, closing: asyncio.Event) -> None:
         self._standfast = standfast
+        self._looks = Looks(standfast)
         self._closing = closing
 
     async def inbox(self, request: Request) -> Response:
@@ -35,12 +61,12 @@ class Streams:
     def _response(self, versions: AsyncGenerator[str]) -> Response:
         return StreamingResponse(self._events(versions), media_type="text/event-stream")
 
-    async def _list_versions(self, narrowed: Filter) -> AsyncGenerator[str]:
+    async def _list_versions(self, wanted: Filter) -> AsyncGenerator[str]:
         last = ""
         while True:
-            groups = await load(self._standfast, narrowed)
-            if groups.version != last:
-                last = groups.version
+            listing = await self._looks.newest(wanted)
+            if listing.version != last:
+                last = listing.version
                 yield last
             await asyncio.sleep(LIST_SECONDS)
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import EventType, IndexedValueType
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
@@ -31,6 +31,7 @@ _LATE = timedelta(milliseconds=250)  # a busy server is later than a quick one, 
 _PROBE_ENDS = timedelta(seconds=20)
 _SPARE = 2  # processes a pool needs so that one may die
 _REMEMBERED = timedelta(days=1)
+_CREATE = "temporal operator search-attribute create"
 _CLOUD = (".tmprl.cloud", ".temporal.io")
 
 
@@ -80,10 +81,9 @@ async def _retention(client: Client) -> Check:
 async def _search_attributes(client: Client) -> list[Check]:
     request = ListSearchAttributesRequest(namespace=client.namespace)
     known = dict((await client.operator_service.list_search_attributes(request)).custom_attributes)
-    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    needed = (visibility.STATE, visibility.TARGET, visibility.RISK)
-    missing = [key.name for key in needed if known.get(key.name) != keyword]
-    advice = f"lacks {', '.join(missing)}: temporal operator search-attribute create --type Keyword --name NAME"
+    missing = [key for key in visibility.ATTRIBUTES if known.get(key.name, 0) != key.indexed_value_type.value]
+    commands = (f"{_CREATE} --name {key.name} --type {visibility.kind(key)}" for key in missing)
+    advice = f"lacks {', '.join(key.name for key in missing)}: {'; '.join(commands)}"
     return [Check(name="temporal search attributes", ok=not missing, message=advice if missing else "are there")]
 
 

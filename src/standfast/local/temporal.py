@@ -15,7 +15,6 @@ from standfast.errors import ServiceUnavailable
 from standfast.local.supervisor import Service
 
 NAMESPACE = "default"
-_ATTRIBUTES = tuple(attribute.name for attribute in (visibility.STATE, visibility.TARGET, visibility.RISK))
 _ANSWER = timedelta(seconds=2)
 _OPTIONS = (
     # A write-ahead log instead of the rollback journal: three times the throughput, and recovery without a long tail.
@@ -32,7 +31,7 @@ _OPTIONS = (
     '--dynamic-config-value=history.workflowTaskRetryMaxInterval="3s"',
     # Who polls is known at once instead of after five seconds: that is how long a start seems to take.
     '--dynamic-config-value=matching.TaskQueueInfoByBuildIdTTL="50ms"',
-    *(f"--search-attribute={name}=Keyword" for name in _ATTRIBUTES),
+    *(f"--search-attribute={key.name}={visibility.kind(key)}" for key in visibility.ATTRIBUTES),
     # The UI is shown by `standfast codec-server` at an address of its own, and asks that for what it has to decrypt.
     "--ui-codec-endpoint=/codec",
     # No calls to the outside, and no configuration that was made for another server.
@@ -92,7 +91,7 @@ class TemporalServer:
             )
         except (RuntimeError, RPCError):
             return False
-        return set(_ATTRIBUTES) <= set(found.custom_attributes)
+        return {key.name for key in visibility.ATTRIBUTES} <= set(found.custom_attributes)
 
 
 def program() -> str:

@@ -1,7 +1,7 @@
 """Conflicts: waiting plans that change the same rows. Whichever is executed first makes the other one stale."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from standfast.safety.effect import TableChange
@@ -9,6 +9,8 @@ from standfast.store.connections import Connection
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "conflicts.sql")
+# Thousands of tickets may be after one row, and a plan may change thousands of rows.
+_LOOKED_AT = {"of_a_row": 10, "of_a_ticket": 5_000}
 
 
 async def note_rows(
@@ -24,10 +26,18 @@ async def note_rows(
         await connection.execute(_SQL["note"], parameters)
 
 
-async def on_the_same_rows(connection: Connection, workflow_id: str) -> tuple[str, ...]:
-    """Return the workflow ids of other tickets that were noted with a row of this one; some may have ended since."""
-    cursor = await connection.execute(_SQL["others"], {"workflow_id": workflow_id})
-    return tuple(row["workflow_id"] for row in await cursor.fetchall())
+async def forget_rows(connection: Connection, workflow_id: str) -> None:
+    """Forget which rows a ticket would have changed: it has ended."""
+    await connection.execute(_SQL["forget"], {"workflow_id": workflow_id})
+
+
+async def on_the_same_rows(connection: Connection, workflow_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return, by workflow id, the workflow ids of other tickets that were noted with some of the same rows.
+
+    Of those after one row, some are found. One that was ended from outside is among them until it would have expired.
+    """
+    cursor = await connection.execute(_SQL["others"], _LOOKED_AT | {"workflow_ids": list(workflow_ids)})
+    return {row["workflow_id"]: tuple(row["others"]) for row in await cursor.fetchall()}
 
 
 def _hash(table: str, key: str) -> bytes:

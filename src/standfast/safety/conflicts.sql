@@ -9,9 +9,22 @@ SELECT %(target)s, row_hash, %(workflow_id)s, clock_timestamp() + %(waits)s
 FROM unnest(%(rows)s::bytea[]) AS row_hash
 
 -- others --
--- Other tickets whose plans change one of the rows that the plan of this one changes.
-SELECT DISTINCT other.workflow_id
-FROM standfast.touched_row own
-JOIN standfast.touched_row other USING (target, row_hash)
-WHERE own.workflow_id = %(workflow_id)s AND other.workflow_id <> %(workflow_id)s AND other.until > clock_timestamp()
-ORDER BY other.workflow_id
+-- For each of these tickets, other tickets whose plans change one of the rows that its plan changes.
+SELECT own.workflow_id, array_agg(DISTINCT found.workflow_id ORDER BY found.workflow_id) AS others
+FROM unnest(%(workflow_ids)s::text[]) AS own (workflow_id)
+CROSS JOIN LATERAL (
+    SELECT other.workflow_id
+    FROM standfast.touched_row mine
+    CROSS JOIN LATERAL (
+        SELECT workflow_id
+        FROM standfast.touched_row
+        WHERE target = mine.target
+          AND row_hash = mine.row_hash
+          AND workflow_id <> mine.workflow_id
+          AND until > clock_timestamp()
+        LIMIT %(of_a_row)s
+    ) AS other
+    WHERE mine.workflow_id = own.workflow_id
+    LIMIT %(of_a_ticket)s
+) AS found
+GROUP BY own.workflow_id

@@ -1,0 +1,233 @@
+"""Lists of tickets from Temporal's visibility store, which lags a little behind. No workflow is asked for them.
+
+The store has one order, the newest first, and lets nobody skip. So a page of waiting tickets, which are wanted in
+another order, is found by their places (see `standfast.visibility.order`): the end of a page is guessed and counted
+until about as many tickets as fit on it are up to there. Counting few is cheap, hence from the near end.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+
+from standfast.domain import Record
+from standfast.errors import StandfastError
+from standfast.outcome import State
+from standfast.report import Danger, Verdict
+from standfast.visibility import ORDER, ORDERS, REQUESTER, RISK, RULES, STATE, SUMMARY, TARGET, TicketRow, TicketSummary
+
+_PLACES = ORDERS * len(Danger)
+_SPARE = 15  # tickets that are read beyond a page, so that its end need not be found exactly
+_FIRST_STEP = 16  # 2^16 ms are a minute
+_LAST_STEP = 38  # 2^38 ms are nine years
+
+
+class ListedTicket(TicketRow):
+    """One ticket in a list for people."""
+
+    summary: TicketSummary | None
+    """None if it was started by a program that tells none, or with a key that is not here."""
+    place: int
+    """See `standfast.visibility.order`; -1 if it doesn't wait."""
+
+
+class WaitingPage(Record):
+    """Some tickets that wait, the most dangerous first, then the longest waiting."""
+
+    tickets: tuple[ListedTicket, ...]
+    skipped: int
+    """How many stand before them."""
+    total: int
+
+    @property
+    def following(self) -> int:
+        """How many stand behind them."""
+        return max(0, self.total - self.skipped - len(self.tickets))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Narrowed:
+    """What a list is narrowed to; empty means everything."""
+
+    target: str = ""
+    rule: str = ""
+    """A rule that asked for a person, or blocked the plan."""
+    requester_marks: tuple[str, ...] = ()
+    """See `standfast.codec.requesters`."""
+
+    def conditions(self) -> Iterator[str]:
+        """Yield conditions, all of which have to hold."""
+        if self.target:
+            yield one_of(TARGET.name, [self.target])
+        if self.rule:
+            yield one_of(RULES.name, [self.rule])
+        if self.requester_marks:
+            yield one_of(REQUESTER.name, self.requester_marks)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The tickets that wait for a person, as far as they meet some conditions."""
+
+    temporal: Client
+    narrowed: Narrowed = field(default_factory=Narrowed)
+
+    async def count(self, first: int = 0, last: int = _PLACES - 1) -> int:
+        """Return how many there are, from one place to another."""
+        return (await self.temporal.count_workflows(self._query(first, last))).count
+
+    async def page(self, size: int, *, after: int | None = None, before: int | None = None) -> WaitingPage:
+        """Return a page: the first one, or the one after or before a place. Tickets at one place stay together."""
+        total = await self.count()
+        if before is not None:
+            earlier = await self.count(0, before - 1)
+            if earlier > size:
+                first = await self._end(0, before - 1, earlier, size, forward=False)
+                tickets = _cut(await self._read(first, before - 1), size, forward=False)
+                return WaitingPage(tickets=tickets, skipped=max(0, earlier - len(tickets)), total=total)
+        first = 0 if after is None or before is not None else after + 1
+        skipped = await self.count(0, first - 1) if first else 0
+        if first and skipped >= total:  # what stood there has been decided meanwhile
+            return await self.page(size, before=first)
+        last = await self._end(first, _PLACES - 1, total - skipped, size, forward=True)
+        tickets = _cut(await self._read(first, last), size, forward=True)
+        return WaitingPage(tickets=tickets, skipped=skipped, total=max(total, skipped + len(tickets)))
+
+    async def _end(self, first: int, last: int, count: int, size: int, *, forward: bool) -> int:
+        """Return the far end of a page of the `count` tickets between two places."""
+        left, needed = count, size
+        if left > size + _SPARE:
+            stretches = _stretches(first, last)
+            for near, far in stretches if forward else [(b, a) for a, b in reversed(stretches)]:
+                known = far == (last if forward else first)  # all the rest
+                here = left if known else await self.count(*sorted((near, far)))
+                if here >= needed:
+                    return await self._far(near, far, here, needed)
+                left, needed = left - here, needed - here
+        return last if forward else first
+
+    async def _far(self, near: int, far: int, count: int, needed: int) -> int:
+        """Return the place nearest to `near`, or almost, up to which there are as many tickets as are needed."""
+        direction = 1 if far > near else -1
+
+        async def up_to(distance: int) -> int:
+            return await self.count(*sorted((near, near + direction * distance)))
+
+        few, few_count, enough, enough_count = -1, 0, abs(far - near), count
+        for guess in _guesses(near, far):
+            counted = await up_to(guess)
+            if counted >= needed:
+                enough, enough_count = guess, counted
+                break
+            few, few_count = guess, counted
+        halve = False
+        while enough_count > needed + _SPARE and enough - few > 1:
+            share = 0.5 if halve else (needed + _SPARE / 2 - few_count) / (enough_count - few_count)
+            middle = few + min(max(1, int((enough - few) * share)), enough - few - 1)
+            counted = await up_to(middle)
+            if counted >= needed:
+                enough, enough_count = middle, counted
+            else:
+                few, few_count = middle, counted
+            halve = not halve
+        return near + direction * enough
+
+    async def _read(self, first: int, last: int) -> list[ListedTicket]:
+        found = [one async for one in self.temporal.list_workflows(self._query(first, last))]
+        return sorted(await asyncio.gather(*map(listed, found)), key=lambda one: (one.place, one.workflow_id))
+
+    def _query(self, first: int, last: int) -> str:
+        places = f"{ORDER.name} BETWEEN {first} AND {last}"
+        return " AND ".join((places, 'ExecutionStatus = "Running"', *self.narrowed.conditions()))
+
+
+async def others(temporal: Client, narrowed: Narrowed, states: Sequence[State], limit: int) -> list[ListedTicket]:
+    """Return tickets in some of the states, newest first."""
+    query = f"{tickets_in(states)}{''.join(f' AND {condition}' for condition in narrowed.conditions())}"
+    found = [one async for one in temporal.list_workflows(query, limit=limit, page_size=limit)]
+    return list(await asyncio.gather(*map(listed, found)))
+
+
+def tickets_in(states: Sequence[State] = ()) -> str:
+    """Return the condition for tickets in one of the states, or in any if none is named."""
+    query = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
+    return f"{query} AND ({' OR '.join(_in_states(states))})" if states else query
+
+
+def one_of(attribute: str, values: Iterable[str]) -> str:
+    """Return the condition that an attribute has one of the values, which hold no quotes."""
+    return f"{attribute} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
+
+
+def row(found: WorkflowExecution) -> TicketRow:
+    """Return what the visibility store has about a ticket."""
+    return TicketRow.model_validate(_fields(found))
+
+
+async def listed(found: WorkflowExecution) -> ListedTicket:
+    """Return what the visibility store has about a ticket, for people."""
+    summary: TicketSummary | None = None
+    try:
+        summary = await found.memo_value(SUMMARY, None, type_hint=TicketSummary)
+    except (StandfastError, ValueError, RuntimeError):
+        summary = None  # a key is missing, or somebody else wrote it: the ticket is listed all the same
+    place = found.typed_search_attributes.get(ORDER)
+    return ListedTicket.model_validate(_fields(found) | {"summary": summary, "place": -1 if place is None else place})
+
+
+def _fields(found: WorkflowExecution) -> dict[str, object]:
+    attributes = found.typed_search_attributes
+    state = State(attributes.get(STATE) or State.GATHERING)
+    if found.status is not WorkflowExecutionStatus.RUNNING and not state.is_end:
+        state = State.FAILED  # ended from outside: terminated, or timed out
+    risk = attributes.get(RISK)
+    return {
+        "workflow_id": found.id,
+        "state": state,
+        "target": attributes.get(TARGET) or "",
+        "risk": Verdict(risk) if risk else None,
+        "rules": tuple(attributes.get(RULES) or ()),
+        "started_at": found.start_time,
+        "closed_at": found.close_time,
+        "batch": found.parent_id,
+    }
+
+
+def _in_states(states: Sequence[State]) -> Iterator[str]:
+    """Yield conditions, one of which has to hold. A ticket ended from outside has failed, whatever its last state."""
+    if going := [state for state in states if not state.is_end]:
+        yield f'({one_of(STATE.name, going)} AND ExecutionStatus = "Running")'
+    if ends := [state for state in states if state.is_end]:
+        yield one_of(STATE.name, ends)
+    if State.FAILED in states:
+        yield one_of("ExecutionStatus", ("Terminated", "TimedOut"))
+
+
+def _stretches(first: int, last: int) -> list[tuple[int, int]]:
+    """Return the places from one to another, divided by danger."""
+    bounds = ((start, start + ORDERS - 1) for start in range(0, _PLACES, ORDERS))
+    return [(max(start, first), min(end, last)) for start, end in bounds if start <= last and first <= end]
+
+
+def _guesses(near: int, far: int) -> Iterable[int]:
+    """Return how far from `near` the end of a page may be: times that double, without those when nothing waited."""
+    ages = [2**step for step in range(_FIRST_STEP, _LAST_STEP)]
+    since, now = near % ORDERS, int(datetime.now(UTC).timestamp() * 1000)
+    if far < near:
+        guesses = [max(0, since - now) + age for age in ages]
+    elif since:
+        guesses = ages
+    else:
+        guesses = [now - age for age in reversed(ages)]
+    return [guess for guess in guesses if 0 < guess < abs(far - near)]
+
+
+def _cut(tickets: Sequence[ListedTicket], size: int, *, forward: bool) -> tuple[ListedTicket, ...]:
+    """Return the nearest tickets, as many as fit on a page; those at the last one's place come with it."""
+    if len(tickets) <= size:
+        return tuple(tickets)
+    if forward:
+        return tuple(one for one in tickets if one.place <= tickets[size - 1].place)
+    return tuple(one for one in tickets if one.place >= tickets[-size].place)
