@@ -20,7 +20,6 @@ from standfast.dashboard import live
 from standfast.dashboard.app import build_app
 from standfast.dashboard.deciding import rights
 from standfast.dashboard.guard import HEADERS
-from standfast.dashboard.inbox import in_order
 from standfast.dashboard.server import Server, listen, serve
 from standfast.dashboard.sessions import local_session, new_login_link
 from standfast.decision import DecisionVerdict, Mode
@@ -288,16 +287,6 @@ async def until_listed(installation: Installation, *views: TicketView) -> None:
         # The visibility store lags behind, and tells nobody.
         while not wanted <= await waiting_ids(installation):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-
-
-async def test_waiting_plans_that_change_the_same_rows_are_pointed_out(installation: Installation) -> None:
-    plan = {"operations": [{"sql": "UPDATE shop.orders SET total = $1 WHERE id = $2", "params": [7777, 1004]}]}
-    views = [await waiting(installation, plan, **about(1004)) for _ in range(2)]
-    rows = [r for r in await installation.client.tickets() if r.workflow_id in {v.workflow_id for v in views}]
-    listed = in_order(rows, {view.workflow_id: view for view in views})
-    assert {item.overlaps for item in listed} == {(view.ticket.id,) for view in views}
-    for view in views:
-        await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
 async def test_the_timeline_is_a_file_to_download(installation: Installation, approver: httpx.AsyncClient) -> None:
