@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import batch, check, codec, documents, latency, pipeline, recovery
+from bench import batch, check, codec, documents, inbox, latency, pipeline, recovery
 from bench.report import Report
 
 Run = Coroutine[Any, Any, Report]
@@ -56,6 +56,15 @@ def pipeline_(file: Path | None, *, quick: bool, tickets: int) -> None:
 def latency_(file: Path | None, *, quick: bool) -> None:
     """Starting a ticket, reacting to a decision, and idling, while 1,000 and 10,000 tickets wait."""
     _report(latency.run(latency.QUICK if quick else latency.Size()), file)
+
+
+@bench.command(name="inbox")
+@keep
+@quick
+@click.option("--tickets", default=10_000, help="How many wait.")
+def inbox_(file: Path | None, *, quick: bool, tickets: int) -> None:
+    """The inbox while 10,000 tickets wait: each filter, page after page, and several people who have it open."""
+    _report(inbox.run(inbox.QUICK if quick else inbox.Size(waiting=tickets)), file)
 
 
 @bench.command(name="check")

@@ -4,20 +4,20 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
-from bench import batch, check, codec, latency, pipeline, recovery
+from bench import batch, check, codec, inbox, latency, pipeline, recovery
 from bench.installation import ROOT
 from bench.report import Report, shown
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-BENCHMARKS: tuple[ModuleType, ...] = (recovery, pipeline, batch, latency, check, codec)
+BENCHMARKS: tuple[ModuleType, ...] = (recovery, pipeline, batch, latency, inbox, check, codec)
 _INTRODUCTION = """\
 # Benchmarks
 
 Made by `scripts/bench`, which runs everything (about an hour; leave the machine alone meanwhile) and writes this page.
-`scripts/bench recovery`, `pipeline`, `batch`, `latency`, `check` or `codec` runs one; `--quick` tells whether it works,
-not how fast it is; `--json FILE` keeps the figures. Everything runs on real servers: Temporal, PostgreSQL, worker
-processes.
+`scripts/bench recovery`, `pipeline`, `batch`, `latency`, `inbox`, `check` or `codec` runs one; `--quick` tells whether
+it works, not how fast it is; `--json FILE` keeps the figures. Everything runs on real servers: Temporal, PostgreSQL,
+worker processes.
 """
 
 
