@@ -111,12 +111,12 @@ def updates(
 
     Since when it waits is of no importance if it doesn't.
     """
-    found: dict[SearchAttributeKey[Any], Any] = {STATE: view.state.value}
+    found: dict[SearchAttributeKey[Any], Any] = {STATE: view.state.value, ORDER: None}
     if view.report is not None:
         asking = {finding.rule for finding in view.report.all_findings if finding.verdict is not Verdict.AUTO}
         found |= {RISK: view.report.verdict.value, RULES: sorted(asking) or None}
-        waits = view.state is State.WAITING
-        found |= {ORDER: order(Danger.of(view.report), waiting_since) if waits else None}
+        if view.state is State.WAITING:
+            found[ORDER] = order(Danger.of(view.report), waiting_since)
     changed = {key: value for key, value in found.items() if shown.get(key) != value}
     return [key.value_unset() if value is None else key.value_set(value) for key, value in changed.items()]
 

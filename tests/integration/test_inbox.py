@@ -216,7 +216,7 @@ async def test_a_page_whose_tickets_were_all_decided_meanwhile_is_the_last_one(
 
 @pytest.mark.parametrize(
     "query",
-    [{"after": "x"}, {"before": "-1"}, {"after": "9" * 40}, {"state": "lost"}, {"rule": 'x" OR 1'}, {"target": "x"}],
+    [{"after": "x"}, {"before": "-1"}, {"after": "0" * 40}, {"state": "lost"}, {"rule": 'x" OR 1'}, {"target": "x"}],
 )
 async def test_an_address_that_we_never_gave_out_is_refused_in_words(
     approver: httpx.AsyncClient, query: dict[str, str]

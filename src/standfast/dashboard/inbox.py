@@ -30,7 +30,7 @@ _GROUPS = {
     "running": tuple(state for state in State if not state.is_end and state is not State.WAITING),
     "ended": tuple(state for state in State if state.is_end),
 }
-_LAST_PLACE = 10**15
+_DIGITS = 15  # of a place
 _OVERLAPS_NAMED = 5
 
 
@@ -198,6 +198,6 @@ class Inbox:
 def _place(name: str, value: str | None) -> int | None:
     if not value:
         return None
-    if not (value.isascii() and value.isdigit() and int(value[:16]) < _LAST_PLACE):
+    if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS):
         raise InvalidInput(f"{name} is {value[:80]!r}, which is no place in the list; start at its beginning")
     return int(value)
