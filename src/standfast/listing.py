@@ -19,7 +19,7 @@ from standfast.report import Danger, Verdict
 from standfast.visibility import ORDER, ORDERS, REQUESTER, RISK, RULES, STATE, SUMMARY, TARGET, TicketRow, TicketSummary
 
 _PLACES = ORDERS * len(Danger)
-_SPARE = 15  # tickets that are read beyond a page, so that its end need not be found exactly
+_SPARE = 10  # tickets that are read beyond a page, so that its end need not be found exactly
 _FIRST_STEP = 16  # 2^16 ms are a minute
 _LAST_STEP = 38  # 2^38 ms are nine years
 
@@ -80,20 +80,23 @@ class Waiting:
 
     async def page(self, size: int, *, after: int | None = None, before: int | None = None) -> WaitingPage:
         """Return a page: the first one, or the one after or before a place. Tickets at one place stay together."""
-        total = await self.count()
-        if before is not None:
-            earlier = await self.count(0, before - 1)
+        here = before if before is not None else 0 if after is None else after + 1
+        total, earlier = await asyncio.gather(self.count(), self._up_to(here))
+        if before is not None or (here and earlier >= total):  # what stood behind it has been decided meanwhile
             if earlier > size:
-                first = await self._end(0, before - 1, earlier, size, forward=False)
-                tickets = _cut(await self._read(first, before - 1), size, forward=False)
-                return WaitingPage(tickets=tickets, skipped=max(0, earlier - len(tickets)), total=total)
-        first = 0 if after is None or before is not None else after + 1
-        skipped = await self.count(0, first - 1) if first else 0
-        if first and skipped >= total:  # what stood there has been decided meanwhile
-            return await self.page(size, before=first)
-        last = await self._end(first, _PLACES - 1, total - skipped, size, forward=True)
-        tickets = _cut(await self._read(first, last), size, forward=True)
-        return WaitingPage(tickets=tickets, skipped=skipped, total=max(total, skipped + len(tickets)))
+                return await self._before(here, earlier, total, size)
+            here, earlier = 0, 0
+        last = await self._end(here, _PLACES - 1, total - earlier, size, forward=True)
+        tickets = _cut(await self._read(here, last), size, forward=True)
+        return WaitingPage(tickets=tickets, skipped=earlier, total=max(total, earlier + len(tickets)))
+
+    async def _before(self, place: int, earlier: int, total: int, size: int) -> WaitingPage:
+        first = await self._end(0, place - 1, earlier, size, forward=False)
+        tickets = _cut(await self._read(first, place - 1), size, forward=False)
+        return WaitingPage(tickets=tickets, skipped=max(0, earlier - len(tickets)), total=total)
+
+    async def _up_to(self, place: int) -> int:
+        return await self.count(0, place - 1) if place else 0
 
     async def _end(self, first: int, last: int, count: int, size: int, *, forward: bool) -> int:
         """Return the far end of a page of the `count` tickets between two places."""

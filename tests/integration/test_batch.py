@@ -154,7 +154,7 @@ async def test_tickets_that_can_not_be_read_fail_and_keep_no_others_from_their_e
     settings = shop.shop.settings
     stranger = await cluster.connect(settings.model_copy(update={"encryption": Encryption(enabled=False)}))
     foreign, ended, other = risky(), risky(), automatic(1)
-    handle = await stranger.start_workflow(TicketWorkflow.run, Start(foreign), **start_options(foreign))
+    handle = await stranger.start_workflow(TicketWorkflow.run, Start(foreign), **start_options(foreign, ""))
     await handle.terminate()
     await shop.shop.client.submit(ended)
     await shop.until_waiting(ended)

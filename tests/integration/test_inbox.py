@@ -157,7 +157,7 @@ def ids(page: WaitingPage) -> list[str]:
     return [one.workflow_id for one in page.tickets]
 
 
-@pytest.mark.parametrize("size", [4, 50])
+@pytest.mark.parametrize("size", [4, 25])
 async def test_every_ticket_is_on_one_page_there_and_back(
     installation: Installation, crowd: tuple[Narrowed, list[str]], size: int
 ) -> None:
@@ -189,17 +189,15 @@ async def test_pages_are_plain_links(
     assert page.tickets[0].summary is not None
     requester = page.tickets[0].summary.requester
     text = await shown(approver, MANY, requester=requester)
-    found, numbers = [], []
+    found: list[str] = []
     while True:
         found += re.findall(r"<h3><a href=\"/tickets/([^\"]+)\"", text)
-        numbers += re.findall("[0-9,]+\N{EN DASH}[0-9,]+ of [0-9,]+", text)
+        assert f"\N{EN DASH}{len(found)} of {MANY}" in text
         following = re.search(r"<a rel=\"next\" href=\"([^\"]+)\"", text)
         if following is None:
             break
         text = unescape((await approver.get(following[1])).text)
     assert found == in_order
-    assert numbers[0].startswith("1\N{EN DASH}5")
-    assert numbers[-1].endswith(f"\N{EN DASH}{MANY} of {MANY}")
     previous = re.search(r"<a rel=\"prev\" href=\"([^\"]+)\"", text)
     assert previous is not None
     assert (await approver.get(previous[1])).status_code == 200

@@ -188,7 +188,7 @@ class Register:
                 f"{row['workflow_id']} was purged from batch {self._batch_id}; start its file under another --id"
             )
         ticket = await self._opened(row["workflow_id"], Ticket, row["ticket"])
-        mark, *_ = requester_marks(self._temporal.data_converter, ticket.requester)
+        mark, *_ = requester_marks(self._converter, ticket.requester)
         return NumberedTicket(position=row["position"], ticket=ticket, requester_mark=mark)
 
     async def _ticket(self, ticket: Ticket, place: str) -> bytes:

@@ -22,7 +22,7 @@ from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.store.connections import Databases
 
-PAGE = 50
+PAGE = 25
 """Tickets on a page; of those that don't wait, the newest are shown."""
 
 _GROUPS = {
