@@ -1,6 +1,6 @@
 """The benchmarks run: in the smallest size, to be sure that they still do."""
 
-from bench import batch, pipeline
+from bench import batch, inbox, pipeline
 
 
 async def test_the_pipeline_is_measured_beside_a_bare_workflow() -> None:
@@ -28,3 +28,18 @@ async def test_a_batch_is_measured_and_each_of_its_tickets_proved() -> None:
     speed, histories = report.tables
     assert str(speed.rows[-1][0]).endswith("-4")
     assert [row[0] for row in histories.rows] == ["events", "kB"]
+
+
+async def test_the_inbox_is_measured_by_each_filter_and_while_it_is_open() -> None:
+    report = await inbox.run(inbox.Size(waiting=30, requests=1, viewers=1, watched=0.5))
+    pages, busy = report.tables
+    assert [row[0] for row in pages.rows] == [
+        "all",
+        "by target",
+        "by requester",
+        "by rule",
+        "by target and rule",
+        "next page",
+    ]
+    assert all(figure > 0 for figure in report.figures.values())
+    assert [row[0] for row in busy.rows] == ["dashboard", "Temporal server"]

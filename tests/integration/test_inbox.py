@@ -131,6 +131,15 @@ async def test_the_most_dangerous_come_first_and_then_those_that_wait_longest(
     assert "expires in 21 h" in text
 
 
+async def test_what_a_ticket_would_change_is_listed_though_no_worker_serves_it(
+    temporal: Client, approver: httpx.AsyncClient, somebody: str
+) -> None:
+    await wait_in_vain(temporal, ticket(somebody, "Of nobody's queue"), report())
+    text = await shown(approver, 1, requester=somebody)
+    assert titles(text) == ["Of nobody's queue"]
+    assert "Updates 3 rows in shop.orders, deletes nothing, in shop." in text
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def crowd(installation: Installation, temporal: Client) -> tuple[Narrowed, list[str]]:
     """Tickets of all dangers, bunched and at one time, and how they should be listed."""
