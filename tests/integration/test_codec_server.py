@@ -23,7 +23,7 @@ from standfast.codec.converter import data_converter
 from standfast.codec.encryption import EncryptionCodec
 from standfast.codec.keyring import KeyRing, Keys, read_ring
 from standfast.dashboard.codec_server import build_codec_server
-from standfast.dashboard.guard import session_cookie
+from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.server import Server, listen
 from standfast.dashboard.sessions import Sessions, local_session, new_login_link
 from standfast.local.ports import free_port
@@ -38,6 +38,7 @@ from tests.processes import LIMIT
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKEN = "only-for-tests"
+COOKIE = Cookie(OwnAddress())
 OWN_UI = "http://localhost:8080"
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"ana@example.com"')
 
@@ -96,7 +97,7 @@ async def stranger(url: str) -> AsyncIterator[httpx.AsyncClient]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def person(url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A browser with a session of the dashboard, on a page of the codec server itself."""
-    cookies = {session_cookie(settings.dashboard.port): await session_of(settings)}
+    cookies = {COOKIE.named(settings.dashboard.port): await session_of(settings)}
     headers = {"Sec-Fetch-Site": "same-origin"}
     async with httpx.AsyncClient(base_url=url, timeout=LIMIT, headers=headers, cookies=cookies) as client:
         yield client
@@ -136,7 +137,7 @@ async def test_a_signed_in_person_and_a_program_with_the_token_read_payloads(
 async def test_another_user_of_the_machine_reads_nothing(
     settings: Settings, stranger: httpx.AsyncClient, credentials: dict[str, str]
 ) -> None:
-    headers = {name: text.format(session_cookie(settings.dashboard.port)) for name, text in credentials.items()}
+    headers = {name: text.format(COOKIE.named(settings.dashboard.port)) for name, text in credentials.items()}
     answer = await decode(stranger, await encrypted(settings), **headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "not-signed-in")
     assert (await stranger.get("/api/v1/settings")).status_code == 401
@@ -269,7 +270,7 @@ async def test_temporals_ui_is_passed_on_and_told_where_to_ask(person: httpx.Asy
 async def test_a_ui_that_is_away_is_named(settings: Settings) -> None:
     away = settings.codec_server.model_copy(update={"ui": "http://127.0.0.1:9"})
     async with codec_server(settings.model_copy(update={"codec_server": away})) as url:
-        cookies = {session_cookie(settings.dashboard.port): await session_of(settings)}
+        cookies = {COOKIE.named(settings.dashboard.port): await session_of(settings)}
         async with httpx.AsyncClient(base_url=url, cookies=cookies) as client:
             answer = await client.get("/")
     assert (answer.status_code, answer.json()["code"]) == (503, "service-unavailable")

@@ -12,14 +12,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, rights
-from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.viewing import Viewing
 from standfast.documents import validate
 from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, UnknownTicket
 from standfast.outcome import State
-from standfast.settings import Settings
+from standfast.settings import LOOPBACK, Settings
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
 
