@@ -1,6 +1,7 @@
 """Signing in by a provider of OpenID Connect: authorization code with PKCE, state and nonce (authlib checks them)."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -23,6 +24,8 @@ from standfast.decision import Mode
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Dashboard, Oidc
 from standfast.store.connections import Databases
+
+logger = logging.getLogger("standfast.dashboard")
 
 _START = "/login/oidc"
 _BACK = "/callback"
@@ -94,6 +97,7 @@ class Provider:
             told = "The sign-in was not begun in this browser, or too long ago." if _is_lost(error) else str(error)
             raise SignInRefused(f"{told} Try again.", reason="not confirmed by the provider") from error
         except (JoseError, KeyError, ValueError) as error:
+            logger.warning("an ID token of %s is not valid: %s", self._settings.issuer, error)
             raise SignInRefused(
                 "What the provider says of you can't be believed; the dashboard's log has more.",
                 reason="ID token not valid",
@@ -229,8 +233,9 @@ class OidcLogin:
                 f"The provider has not verified that {user} is yours. Verify it there, and sign in again.",
                 reason="address not verified",
             )
-        groups = claims.get(self._settings.groups_claim) or []
-        listed = [groups] if isinstance(groups, str) else [group for group in groups if isinstance(group, str)]
+        groups = claims.get(self._settings.groups_claim)
+        several = groups if isinstance(groups, list) else [groups]
+        listed = [group for group in several if isinstance(group, str)]
         return admitted(user, listed, self._settings.groups, Mode.SESSION)
 
     def _page(self, request: Request, *, refused: str = "", ending: str = "", status: int = 200) -> Response:
