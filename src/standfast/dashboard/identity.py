@@ -15,7 +15,7 @@ from standfast.scope import Scope
 EVERYBODY = "*"
 """A group that everybody is in who is signed in."""
 _LONGEST_NAME = 320
-_SUBMISSION = "/api/tickets"
+_SUBMISSION = ("POST", "/api/tickets")
 _TO: Mapping[Scope, str] = {
     Scope.VIEW: "look at tickets",
     Scope.SUBMIT: "submit tickets",
@@ -72,7 +72,7 @@ def required(request: Request) -> Scope:
     """Return the scope that a request takes: whatever changes something and is no submission counts as a decision."""
     if request.method in SAFE:
         return Scope.VIEW
-    return Scope.SUBMIT if request.url.path == _SUBMISSION else Scope.DECIDE
+    return Scope.SUBMIT if (request.method, request.url.path) == _SUBMISSION else Scope.DECIDE
 
 
 def refusal(session: Session, scope: Scope) -> str:
