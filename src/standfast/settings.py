@@ -8,13 +8,10 @@ two, so that a worker process sees the credentials of its own pool only.
 import os
 import tomllib
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ByteSize,
     ConfigDict,
@@ -30,10 +27,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from standfast.errors import InvalidInput, UnknownTarget
 from standfast.report import Reminder
-from standfast.scope import Scope
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-"""Names of this machine that nobody else can reach."""
+from standfast.sign_in import Oidc, TrustedProxy
+from standfast.web_address import LOOPBACK, WebOrigin, is_loopback
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
@@ -174,69 +169,12 @@ class Encryption(_Section):
         return tuple(name for name in ("keys", "file", "command") if getattr(self, name))
 
 
-def _address(text: str) -> str:
-    """Return an address of the web without its last slash; people's sign-in must not go over an open network."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.username or parts.query or parts.fragment:
-        msg = f"{text!r} is no address such as https://standfast.example.com"
-        raise ValueError(msg)
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        msg = f"{text!r} is not encrypted; begin it with https:// (http:// is for {', '.join(sorted(LOOPBACK))})"
-        raise ValueError(msg)
-    return text.rstrip("/")
-
-
-def _origin(text: str) -> str:
-    if urlsplit(text).path:
-        msg = f"{text!r} has a path; the dashboard's pages begin at /"
-        raise ValueError(msg)
-    return text
-
-
-WebAddress = Annotated[str, AfterValidator(_address)]
-Groups = Annotated[dict[str, tuple[Scope, ...]], Field(min_length=1)]
-"""Group -> what its members may do; `*` is everybody who is signed in. Who is in none of them is turned away."""
-
-
-class Oidc(_Section):
-    """A provider of OpenID Connect that signs people in."""
-
-    issuer: WebAddress
-    client_id: Annotated[str, StringConstraints(min_length=1)]
-    client_secret: SecretStr
-    scopes: tuple[str, ...] = ("openid", "email", "profile")
-    """What is asked of the provider; many need one more to tell groups."""
-    user_claim: str = "email"
-    """Under which name people are known: as requesters, as approvers, on record."""
-    groups_claim: str = "groups"
-    groups: Groups
-
-    @field_validator("scopes")
-    @classmethod
-    def _of_openid(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        if "openid" not in scopes:
-            msg = f"{list(scopes)!r} has no 'openid', without which the provider names nobody"
-            raise ValueError(msg)
-        return scopes
-
-
-class TrustedProxy(_Section):
-    """A proxy in front of the dashboard that signs people in, and names them in a header."""
-
-    addresses: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(min_length=1)]
-    """Where it connects from; the header of anybody else is refused."""
-    user_header: Annotated[str, StringConstraints(min_length=1)]
-    groups_header: str | None = None
-    """Groups, with commas between them."""
-    groups: Groups
-
-
 class Dashboard(_Section):
     """The web page. Without `oidc` or `trusted_proxy` it is for the people of this machine."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8765, ge=0, le=65535)
-    url: Annotated[WebAddress, AfterValidator(_origin)] | None = None
+    url: WebOrigin | None = None
     """Under which people open it, if not http://127.0.0.1 and its port; no other name is answered then."""
     oidc: Oidc | None = None
     trusted_proxy: TrustedProxy | None = None
@@ -246,15 +184,20 @@ class Dashboard(_Section):
         if self.oidc and self.trusted_proxy:
             msg = "oidc and trusted_proxy are both set; one of them has to say who people are"
             raise ValueError(msg)
-        if self.others and self.url is None:
+        if self.sign_in and self.url is None:
             msg = "oidc and trusted_proxy need url: the address under which people open the dashboard"
             raise ValueError(msg)
         return self
 
     @property
-    def others(self) -> Oidc | TrustedProxy | None:
+    def sign_in(self) -> Oidc | TrustedProxy | None:
         """Who says who people are; None if they are people of this machine, who got a login link."""
         return self.oidc or self.trusted_proxy
+
+    @property
+    def is_local(self) -> bool:
+        """Whether people of this machine alone can open it."""
+        return self.host in LOOPBACK and (self.url is None or is_loopback(self.url))
 
 
 class CodecServer(_Section):

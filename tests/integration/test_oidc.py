@@ -209,10 +209,11 @@ async def test_what_a_provider_refuses_is_shown_and_not_put_on_record(
     assert "word-" not in str(on_record(installation, "sign-in.refused"))
 
 
+@pytest.mark.parametrize("groups", [1, 200], ids=["few groups", "more than a cookie holds"])
 async def test_signing_out_ends_the_session_here_and_leads_on_to_the_provider(
-    provider: OidcProvider, client: httpx.AsyncClient
+    provider: OidcProvider, client: httpx.AsyncClient, groups: int
 ) -> None:
-    person = await somebody(provider, "approvers")
+    person = await somebody(provider, "approvers", *(f"a group with the number {n}" for n in range(1, groups)))
     await come_back(client, provider, person)
     answer = await client.post("/logout")
     assert answer.headers["location"] == "/logout"
@@ -221,8 +222,9 @@ async def test_signing_out_ends_the_session_here_and_leads_on_to_the_provider(
     address = httpx.URL(ending.headers["refresh"].removeprefix("0; url="))
     assert str(address).startswith(f"{provider.issuer}/oauth2/end_session?")
     assert address.params["post_logout_redirect_uri"] == str(client.base_url.join("/login"))
-    assert address.params["id_token_hint"].count(".") == 2
-    assert "refresh" not in (await client.get("/login")).headers
+    assert address.params["client_id"] == CLIENT_ID
+    assert address.params.get("id_token_hint", "").count(".") == (2 if groups == 1 else 0)
+    assert (await client.get("/logout")).headers["location"] == "/login", "once, and for nobody who was not signed in"
 
 
 async def test_a_login_link_lets_nobody_in_where_a_provider_does(

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from standfast.cli.program import program
 from standfast.safety.catalogue import document
 from standfast.safety.rules import RULES
-from standfast.settings import Oidc, Settings, Target, TrustedProxy
+from standfast.settings import Settings, Target
+from standfast.sign_in import Oidc, TrustedProxy
 
 ROOT = Path(__file__).parents[2]
 

@@ -139,7 +139,7 @@ def _ending(exit_status: int) -> str:
 async def announce(stack: "Stack", output: Output) -> None:
     """Print where everything is, with a login link of one use."""
     dashboard = stack.settings.dashboard
-    link = None if dashboard.others else await _new_link(stack.settings)
+    link = None if dashboard.sign_in else await _new_link(stack.settings)
     ui = stack.settings.temporal.ui
     if output.as_json:
         output.document({"event": "up", "login_link": link, "temporal_ui": ui, "home": str(stack.settings.home)})
@@ -156,12 +156,13 @@ async def _new_link(settings: "Settings") -> str:
     from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
     from standfast.store.connections import Databases  # noqa: PLC0415
 
-    if settings.dashboard.others is not None:
+    if settings.dashboard.sign_in is not None:
         raise InvalidInput(
             "dashboard.oidc or dashboard.trusted_proxy signs people in; login links are for none of them"
         )
     async with Databases(settings, application="standfast login-link") as databases:
-        return await new_login_link(databases, f"http://{settings.dashboard.host}:{settings.dashboard.port}")
+        address = settings.dashboard.url or f"http://{settings.dashboard.host}:{settings.dashboard.port}"
+        return await new_login_link(databases, address)
 
 
 def _log() -> None:

@@ -22,7 +22,8 @@ from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import SESSION_LASTS, Session, Sessions
 from standfast.decision import Mode
 from standfast.errors import InvalidInput, ServiceUnavailable
-from standfast.settings import Dashboard, Oidc
+from standfast.settings import Dashboard
+from standfast.sign_in import Oidc
 from standfast.store.connections import Databases
 
 logger = logging.getLogger("standfast.dashboard")
@@ -32,6 +33,7 @@ _BACK = "/callback"
 _DANCE_SECONDS = 600  # for what a person does at the provider
 _LEEWAY_SECONDS = 60  # between the provider's clock and ours
 _LONGEST_HINT = 3500  # browsers keep cookies of 4096 bytes
+_NO_HINT = "-"  # in place of a longer one: the provider asks who signs out
 # What proves that the provider itself has signed. Never `none`, and no key that both sides know.
 _SIGNATURES = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
@@ -105,13 +107,13 @@ class Provider:
         except httpx2.HTTPError as error:
             raise self._away(error) from error
 
-    async def end_of_session(self, hint: str) -> str | None:
-        """Return the address at which a person ends the session at the provider, None if it has none.
-
-        Raises:
-            ServiceUnavailable: the provider can't be reached.
-        """
-        if "end_session_endpoint" not in await self._metadata():
+    async def end_of_session(self, hint: str | None) -> str | None:
+        """Return the address at which a person ends the session at the provider, None if it has none or is away."""
+        try:
+            metadata = await self._metadata()
+        except ServiceUnavailable:
+            return None
+        if "end_session_endpoint" not in metadata:
             return None
         ending = await self._client.create_logout_url(
             post_logout_redirect_uri=f"{self._url}/login",
@@ -192,8 +194,8 @@ class OidcLogin:
         response = RedirectResponse("/", status_code=303)
         seconds = int(SESSION_LASTS.total_seconds())
         self._cookie.put(request, response, token, seconds=seconds)
-        if len(id_token) <= _LONGEST_HINT:
-            self._hint.put(request, response, id_token, seconds=seconds)
+        hint = id_token if len(id_token) <= _LONGEST_HINT else _NO_HINT
+        self._hint.put(request, response, hint, seconds=seconds)
         return response
 
     async def sign_out(self, request: Request) -> Response:
@@ -208,13 +210,15 @@ class OidcLogin:
 
         Not by a redirect of the form: the policy of its page forbids forms to lead elsewhere.
         """
-        if request.state.session is not None:
-            return RedirectResponse("/", status_code=303)
-        ending = await self._provider.end_of_session(self._hint.value(request))
-        if ending is None:
+        hint = self._hint.value(request)
+        if request.state.session is not None or not hint:  # another site's link must not sign people out there
             return RedirectResponse("/login", status_code=303)
-        response = self._page(request, ending=ending)
-        response.headers["Refresh"] = f"0; url={ending}"
+        ending = await self._provider.end_of_session(None if hint == _NO_HINT else hint)
+        if ending is None:
+            response: Response = RedirectResponse("/login", status_code=303)
+        else:
+            response = self._page(request, ending=ending)
+            response.headers["Refresh"] = f"0; url={ending}"
         self._hint.remove(request, response)
         return response
 

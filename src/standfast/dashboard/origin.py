@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from standfast.settings import LOOPBACK
+from standfast.web_address import LOOPBACK
 
 SAFE = frozenset({"GET", "HEAD"})
 """Methods that change nothing."""
@@ -106,7 +106,7 @@ def _parsed(address: str) -> _Origin | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.username or parts.path or parts.query or parts.fragment or not parts.hostname:
+    if "@" in parts.netloc or parts.path or parts.query or parts.fragment or not parts.hostname:
         return None
     return _Origin(parts.scheme, parts.hostname, port or _PORTS.get(parts.scheme, 0))
 

@@ -12,8 +12,9 @@ from starlette.applications import Starlette
 from standfast.client import Standfast
 from standfast.dashboard.app import build_app
 from standfast.errors import InvalidInput
-from standfast.settings import LOOPBACK, Settings
+from standfast.settings import Settings
 from standfast.store.connections import Databases
+from standfast.web_address import LOOPBACK
 
 _GRACE_SECONDS = 5
 
@@ -93,9 +94,14 @@ def listen(host: str, port: int, section: str = "dashboard") -> socket.socket:
 
 
 def _refuse_unknown_people(settings: Settings) -> None:
-    if settings.dashboard.others is None:
-        refuse_other_hosts(settings.dashboard.host)
-    elif settings.review.solo:
+    dashboard = settings.dashboard
+    if dashboard.sign_in is None and not dashboard.is_local:
+        refuse_other_hosts(dashboard.host)
+        raise InvalidInput(
+            f"dashboard.url is {dashboard.url}, which others can open, and nobody would tell who they are; set "
+            "dashboard.oidc or dashboard.trusted_proxy, or leave it out (docs/identity.md)"
+        )
+    if dashboard.sign_in is not None and settings.review.solo:
         raise InvalidInput(
             "review.solo is true, which lets one person submit and approve in any name, and dashboard.oidc or "
             "dashboard.trusted_proxy tells several people apart; set review.solo to false"

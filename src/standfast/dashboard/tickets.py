@@ -18,9 +18,10 @@ from standfast.dashboard.viewing import Viewing
 from standfast.documents import validate
 from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, UnknownTicket
 from standfast.outcome import State
-from standfast.settings import LOOPBACK, Settings
+from standfast.settings import Settings
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
+from standfast.web_address import LOOPBACK
 
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""

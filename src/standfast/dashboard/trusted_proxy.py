@@ -15,7 +15,7 @@ from standfast.dashboard.sessions import Session
 from standfast.decision import Mode
 from standfast.domain import digest
 from standfast.errors import NotPermitted
-from standfast.settings import TrustedProxy
+from standfast.sign_in import TrustedProxy
 from standfast.store.connections import Databases
 
 logger = logging.getLogger("standfast.dashboard")
@@ -32,18 +32,15 @@ class Proxied:
 
     async def of(self, request: Request) -> Session | None:
         """See `standfast.dashboard.identity.People`."""
-        names = _values(request, self._settings.user_header)
-        if not names:
+        header = self._settings.user_header
+        if header not in request.headers:
             return None
         peer = request.client.host if request.client else "nowhere"
         if not self._is_trusted(peer):
-            header = self._settings.user_header
             logger.warning("refused: %s, which is not the trusted proxy, sent the header %s", peer, header)
             raise NotPermitted(f"the header {header} was not sent by the trusted proxy; open the dashboard through it")
-        if len(names) > 1:
-            raise NotPermitted(f"the header {self._settings.user_header} came more than once; have the proxy set it")
         try:
-            session = admitted(names[0], self._groups(request), self._settings.groups, Mode.PROXY)
+            session = admitted(_value(request, header), self._groups(request), self._settings.groups, Mode.PROXY)
         except SignInRefused as error:
             actor = error.user or audit.SYSTEM
             await record_refusal(self._databases, actor=actor, by="proxy", reason=error.reason)
@@ -62,8 +59,7 @@ class Proxied:
 
     def _groups(self, request: Request) -> list[str]:
         header = self._settings.groups_header
-        listed = [] if header is None else ",".join(_values(request, header)).split(",")
-        return [group.strip() for group in listed]
+        return [] if header is None else [group.strip() for group in _value(request, header).split(",")]
 
     async def _record(self, session: Session) -> None:
         """Put on record that a person was let in, once a day: there is no session that would begin."""
@@ -90,5 +86,13 @@ class ProxyLogin:
         return self._renderer.page(request, "login_proxy.html")
 
 
-def _values(request: Request, header: str) -> list[str]:
-    return [value.encode("latin-1").decode("utf-8", errors="replace") for value in request.headers.getlist(header)]
+def _value(request: Request, header: str) -> str:
+    """Return what a header says, nothing if it is missing.
+
+    Raises:
+        NotPermitted: it came more than once, so that one of them may be the browser's own.
+    """
+    values = request.headers.getlist(header)
+    if len(values) > 1:
+        raise NotPermitted(f"the header {header} came more than once; let the proxy replace what a browser sends")
+    return "".join(values).encode("latin-1").decode("utf-8", errors="replace")

@@ -6,7 +6,8 @@ from typing import Any
 import httpx2
 
 from standfast.doctor.check import Check
-from standfast.settings import LOOPBACK, Oidc, Settings
+from standfast.settings import Settings
+from standfast.sign_in import Oidc
 
 _PATIENCE = 5.0  # seconds
 
@@ -23,10 +24,10 @@ async def inspect_dashboard(settings: Settings) -> list[Check]:
 
 def _address(settings: Settings) -> tuple[bool, str]:
     dashboard = settings.dashboard
-    if dashboard.others is None:
-        if dashboard.host not in LOOPBACK:
-            advice = "set dashboard.oidc or dashboard.trusted_proxy, or listen on 127.0.0.1"
-            return False, f"others can reach {dashboard.host}, and nobody tells who they are: {advice}"
+    if dashboard.sign_in is None:
+        if not dashboard.is_local:
+            advice = "set dashboard.oidc or dashboard.trusted_proxy, or listen on 127.0.0.1 without dashboard.url"
+            return False, f"others can open it, and nobody tells who they are: {advice}"
         return True, "people of this machine get in by a one-time link"
     if settings.review.solo:
         return False, "review.solo lets one person submit and approve in any name; set it to false"

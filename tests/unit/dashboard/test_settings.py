@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from standfast.dashboard.server import serve
+from standfast.errors import InvalidInput
 from standfast.local import configuration
 from standfast.scope import Scope
 from standfast.settings import Dashboard, Settings, load_settings
@@ -30,6 +32,8 @@ PROXY = {"addresses": ["10.0.0.0/8"], "user_header": "X-User", "groups": {"*": [
         ({"url": f"{URL}/standfast"}, "has a path"),
         ({"url": "standfast.example.com"}, "is no address"),
         ({"url": "https://user@standfast.example.com"}, "is no address"),
+        ({"url": f"{URL}:99999"}, "out of range"),
+        ({"url": URL, "trusted_proxy": PROXY | {"addresses": ["10.0.0.1", "0.0.0.0/0"]}}, "anybody could be anybody"),
         ({"url": URL, "oidc": OIDC | {"issuer": "http://login.example.com"}}, "is not encrypted"),
         ({"url": URL, "oidc": OIDC | {"groups": {}}}, "at least 1 item"),
         ({"url": URL, "oidc": OIDC | {"groups": {"a": ["approve"]}}}, "'view', 'submit' or 'decide'"),
@@ -41,6 +45,23 @@ PROXY = {"addresses": ["10.0.0.0/8"], "user_header": "X-User", "groups": {"*": [
 def test_what_would_let_strangers_in_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Dashboard.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "local"),
+    [
+        ({}, True),
+        ({"url": "http://localhost:8765"}, True),
+        ({"host": "10.0.0.1"}, False),
+        ({"url": URL}, False),
+    ],
+)
+async def test_what_others_can_open_is_not_local(values: dict[str, Any], *, local: bool) -> None:
+    settings = Settings.model_validate({"dashboard": values})
+    assert settings.dashboard.is_local is local
+    if not local:
+        with pytest.raises(InvalidInput, match=r"dashboard\.(host|url) is .* or dashboard\.trusted_proxy"):
+            await serve(settings)
 
 
 @pytest.mark.parametrize("issuer", ["http://localhost:9400", "http://127.0.0.1:9400", "https://login.example.com/a"])
