@@ -1,6 +1,7 @@
 """Signing in by a provider and out again, in a real browser: with our strict policy, and across two sites."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 import pytest_asyncio
@@ -78,7 +79,7 @@ async def test_a_person_whom_no_group_lets_in_reads_why(provider: OidcProvider, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_page_to_sign_in_is_accessible(chromium: Browser, url: str, scheme: str) -> None:
+async def test_the_page_to_sign_in_is_accessible(chromium: Browser, url: str, scheme: Literal["light", "dark"]) -> None:
     context = await chromium.new_context(base_url=url, color_scheme=scheme)
     page = await context.new_page()
     await page.goto("/login")
