@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.server import Server, listen
 from standfast.dashboard.sessions import Sessions, local_session, new_login_link
 from standfast.local.ports import free_port
+from standfast.scope import Scope
 from standfast.settings import CodecServer, Settings
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
@@ -121,6 +123,22 @@ async def test_a_signed_in_person_and_a_program_with_the_token_read_payloads(
     for answer in (await decode(person, asked), await decode(stranger, asked, Authorization=f"Bearer {TOKEN}")):
         assert answer.status_code == 200
         assert answer.json() == MessageToDict(Payloads(payloads=[PLAIN]))
+
+
+async def test_people_see_what_their_scopes_allow_and_end_no_workflow_without_the_scope_to_decide(
+    settings: Settings, url: str
+) -> None:
+    asked = await encrypted(settings)
+    for scope, seen, ended in ((Scope.VIEW, 200, 403), (Scope.SUBMIT, 403, 403)):
+        async with Databases(settings, application="test") as databases:
+            session = replace(local_session(), scopes=frozenset({scope}))
+            cookies = {COOKIE.named(settings.dashboard.port): await Sessions(databases).open(session, by="link")}
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        async with httpx.AsyncClient(base_url=url, timeout=LIMIT, headers=headers, cookies=cookies) as client:
+            assert (await decode(client, asked)).status_code == seen
+            answer = await client.post("/api/v1/namespaces/default/workflows/x/terminate", json={})
+            assert answer.status_code == ended
+            assert answer.json()["code"] == "scope-missing"
 
 
 @pytest.mark.parametrize(

@@ -342,3 +342,11 @@ async def test_who_may_only_look_is_told_why_there_are_no_buttons(installation: 
         refused = await client.post(f"{page(view)}/decision", data=form(view, "approve"))
         assert (refused.status_code, "takes the scope decide" in refused.text) == (403, True)
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_the_audit_chain_with_all_that_is_verified(config: str) -> None:
+    found = await command(config, "audit", "verify")
+    assert found["problems"] == []
+    assert {"sign-in", "sign-out", "sign-in.refused", "session.revoked", "token.created", "token.revoked"} <= set(
+        found["kinds"]
+    )

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from standfast.dashboard.server import serve
 from standfast.decision import Mode
+from standfast.doctor.dashboard import inspect_dashboard
 from standfast.errors import InvalidInput
 from standfast.local.ports import free_port
 from standfast.settings import Dashboard, Settings
@@ -252,3 +253,14 @@ async def test_one_person_for_all_roles_and_a_provider_exclude_each_other(instal
     solo = settings.review.model_copy(update={"solo": True})
     with pytest.raises(InvalidInput, match=r"set review\.solo to false"):
         await serve(settings.model_copy(update={"review": solo}))
+
+
+async def complaint(settings: Settings) -> str:
+    return "; ".join(check.message for check in await inspect_dashboard(settings) if not check.ok)
+
+
+async def test_the_doctor_asks_the_provider(installation: Installation, provider: OidcProvider) -> None:
+    settings = installation.settings
+    assert await complaint(with_oidc(settings, provider.issuer, 1)) == ""
+    assert "can't be read" in await complaint(with_oidc(settings, f"{provider.issuer}/realm", 1))
+    assert "can't be read" in await complaint(with_oidc(settings, f"http://localhost:{free_port()}", 1))

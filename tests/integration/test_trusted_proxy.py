@@ -11,16 +11,13 @@ import pytest_asyncio
 
 from standfast.dashboard.tokens import Tokens
 from standfast.decision import DecisionVerdict, Mode
-from standfast.doctor.dashboard import inspect_dashboard
-from standfast.local.ports import free_port
 from standfast.scope import Scope
 from standfast.settings import Dashboard, Settings
 from standfast.store.connections import Databases
 from tests.integration.installation import Installation, installed
-from tests.integration.oidc_provider import oidc_provider
 from tests.integration.test_dashboard import about, dashboard, form, page, refund, waiting
 from tests.integration.test_identity import create, on_record
-from tests.integration.test_oidc import with_oidc
+from tests.integration.test_oidc import complaint
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -152,13 +149,6 @@ async def test_nobody_is_let_in_who_cannot_be_put_on_record(
     assert answer.status_code == 503
 
 
-# --- what the doctor says --------------------------------------------------------------------------------------------
-
-
-async def complaint(settings: Settings) -> str:
-    return "; ".join(check.message for check in await inspect_dashboard(settings) if not check.ok)
-
-
 async def test_the_doctor_knows_how_people_get_in(installation: Installation) -> None:
     settings = installation.settings
     assert await complaint(settings) == ""
@@ -168,12 +158,3 @@ async def test_the_doctor_knows_how_people_get_in(installation: Installation) ->
     assert "set it to false" in await complaint(with_proxy(solo))
     everywhere = settings.model_copy(update={"dashboard": Dashboard(host="0.0.0.0")})  # noqa: S104
     assert "nobody tells who they are" in await complaint(everywhere)
-
-
-async def test_the_doctor_asks_the_provider(installation: Installation) -> None:
-    settings = installation.settings
-    async with oidc_provider() as provider:
-        assert await complaint(with_oidc(settings, provider.issuer, 1)) == ""
-        other = provider.issuer.replace("localhost", "127.0.0.1") + "/realm"
-        assert "can't be read" in await complaint(with_oidc(settings, other, 1))
-    assert "can't be read" in await complaint(with_oidc(settings, f"http://localhost:{free_port()}", 1))
