@@ -105,6 +105,25 @@ async def test_a_member_of_a_known_group_has_its_scopes_and_decides_under_the_pr
     assert signed_in[2:] == (person, {"by": "provider", "scopes": ["view", "decide"]})
 
 
+async def test_who_had_to_sign_in_first_comes_to_the_page_that_was_wanted(
+    provider: OidcProvider, client: httpx.AsyncClient
+) -> None:
+    wanted = "/tickets/ticket/shop/SUP-1?a=%2F&b=;c"
+    assert (await client.get(wanted, headers={"Accept": "text/html"})).headers["location"] == "/login"
+    assert (await client.get("/favicon.ico")).headers["location"] == "/login"
+    assert (await come_back(client, provider, await somebody(provider, "approvers"))).headers["location"] == wanted
+    await client.post("/logout")
+    assert (await come_back(client, provider, await somebody(provider, "approvers"))).headers["location"] == "/"
+
+
+@pytest.mark.parametrize("wanted", ["//evil.example", "/\\evil.example", "https://evil.example", "evil.example"])
+async def test_no_cookie_of_anybody_leads_to_another_site(
+    provider: OidcProvider, client: httpx.AsyncClient, wanted: str
+) -> None:
+    client.cookies.set(f"standfast-session-wanted-{client.base_url.port}", wanted)
+    assert (await come_back(client, provider, await somebody(provider, "approvers"))).headers["location"] == "/"
+
+
 async def test_scopes_of_several_groups_add_up_and_a_star_is_everybody(
     installation: Installation, provider: OidcProvider
 ) -> None:

@@ -87,7 +87,7 @@ def _people(
     if settings.oidc is not None:
         oidc = OidcLogin(settings, own, sessions, databases, renderer)
         return SignedIn(sessions, cookie, Mode.SESSION), oidc.routes()
-    login = Login(sessions, cookie, renderer)
+    login = Login(sessions, own, renderer)
     return SignedIn(sessions, cookie, Mode.SOLO), [
         Route("/login", login.ask),
         Route("/login", login.sign_in, methods=["POST"]),

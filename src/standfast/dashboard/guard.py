@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from standfast.dashboard.destination import Destination
 from standfast.dashboard.identity import People, bearer, refusal, required
 from standfast.dashboard.origin import SAFE, OwnAddress
 from standfast.dashboard.problems import Problems, wants_problem
@@ -35,6 +36,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, own: OwnAddress, people: People, tokens: Tokens, problems: Problems) -> None:
         self._app = app
         self._own = own
+        self._destination = Destination(own)
         self._people = people
         self._tokens = tokens
         self._problems = problems
@@ -79,7 +81,7 @@ class Guard:
         if session is None:
             if wants_problem(request):
                 return self._challenged(request, 401, "not-signed-in", _NOT_SIGNED_IN)
-            return RedirectResponse("/login", status_code=303)
+            return self._destination.ask_first(request)
         if scope in session.scopes:
             return None
         challenge = f'error="insufficient_scope", scope="{scope}"'

@@ -3,7 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from standfast.dashboard.origin import Cookie
+from standfast.dashboard.destination import Destination
+from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import SESSION_LASTS, LinkRefused, Sessions, local_session
 
@@ -11,9 +12,10 @@ from standfast.dashboard.sessions import SESSION_LASTS, LinkRefused, Sessions, l
 class Login:
     """The pages around a session."""
 
-    def __init__(self, sessions: Sessions, cookie: Cookie, renderer: Renderer) -> None:
+    def __init__(self, sessions: Sessions, own: OwnAddress, renderer: Renderer) -> None:
         self._sessions = sessions
-        self._cookie = cookie
+        self._cookie = Cookie(own)
+        self._destination = Destination(own)
         self._renderer = renderer
 
     async def ask(self, request: Request) -> Response:
@@ -27,7 +29,7 @@ class Login:
             session = await self._sessions.redeem(token if isinstance(token, str) else "", local_session())
         except LinkRefused as error:
             return self._page(request, refused=str(error), status=403)
-        response = RedirectResponse("/", status_code=303)
+        response = self._destination.lead(request)
         self._cookie.put(request, response, session, seconds=int(SESSION_LASTS.total_seconds()))
         return response
 

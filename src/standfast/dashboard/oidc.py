@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from standfast import audit
 from standfast.dashboard.access import record_refusal
+from standfast.dashboard.destination import Destination
 from standfast.dashboard.identity import SignInRefused, admitted
 from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.rendering import Renderer
@@ -154,6 +155,7 @@ class OidcLogin:
         self._databases = databases
         self._renderer = renderer
         self._cookie = Cookie(own)
+        self._destination = Destination(own)
         self._hint = Cookie(own, "hint-", path="/logout")
 
     def routes(self) -> list[BaseRoute]:
@@ -191,7 +193,7 @@ class OidcLogin:
             await record_refusal(self._databases, actor=error.user or audit.SYSTEM, by="provider", reason=error.reason)
             return self._page(request, refused=str(error), status=403)
         token = await self._sessions.open(session, by="provider")
-        response = RedirectResponse("/", status_code=303)
+        response = self._destination.lead(request)
         seconds = int(SESSION_LASTS.total_seconds())
         self._cookie.put(request, response, token, seconds=seconds)
         hint = id_token if len(id_token) <= _LONGEST_HINT else _NO_HINT
