@@ -47,6 +47,18 @@ class Kind(StrEnum):
     """`version`, `note`, `document_digest`; the actor has changed the constraints of `constraints/TARGET`."""
     KEYS = "keys.changed"
     """`key` that is the active one now, by its id and `fingerprint`, and the one `before`."""
+    SIGN_IN = "sign-in"
+    """`by` link, provider or proxy, and `scopes`; the actor has a session from now on: `sessions/NUMBER`."""
+    SIGN_IN_REFUSED = "sign-in.refused"
+    """`by` what, and the `reason`; once an hour for each. The actor is known, or is `standfast`."""
+    SIGN_OUT = "sign-out"
+    """The actor has ended his session."""
+    SESSION_REVOKED = "session.revoked"
+    """The actor has ended the session of `user`."""
+    TOKEN_CREATED = "token.created"  # noqa: S105 - a kind of row
+    """`user`, `scopes`, `expires_at`; the actor has created the API token `tokens/NAME`."""
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105 - a kind of row
+    """The actor has revoked the token of `user`."""
     PURGE = "purge"
     """Tickets that ended `before` a moment lost their content; if `histories`, also what Temporal had of them."""
 

@@ -65,6 +65,10 @@ class Mode(StrEnum):
     """The holder of a signing key on the command line."""
     SESSION = "session"
     """A signed-in user of the dashboard."""
+    PROXY = "proxy"
+    """A user of the dashboard whom the proxy in front of it named."""
+    TOKEN = "token"  # noqa: S105 - a mode
+    """The holder of an API token that may decide."""
 
 
 Seen = Annotated[Text, StringConstraints(max_length=128)]

@@ -20,12 +20,15 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from standfast.errors import InvalidInput, UnknownTarget
 from standfast.report import Reminder
+from standfast.sign_in import Oidc, TrustedProxy
+from standfast.web_address import LOOPBACK, WebOrigin, is_loopback
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
@@ -33,7 +36,9 @@ KEY_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
 """Lower case, since an environment variable may hold it."""
 KeyId = Annotated[str, StringConstraints(pattern=f"^{KEY_ID}$")]
 
-_SECRETS = frozenset({"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key", "keys", "token"})
+_SECRETS = frozenset(
+    {"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key", "keys", "token", "client_secret"}
+)
 
 
 class _Section(BaseModel):
@@ -165,10 +170,34 @@ class Encryption(_Section):
 
 
 class Dashboard(_Section):
-    """The web page."""
+    """The web page. Without `oidc` or `trusted_proxy` it is for the people of this machine."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8765, ge=0, le=65535)
+    url: WebOrigin | None = None
+    """Under which people open it, if not http://127.0.0.1 and its port; no other name is answered then."""
+    oidc: Oidc | None = None
+    trusted_proxy: TrustedProxy | None = None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> "Dashboard":
+        if self.oidc and self.trusted_proxy:
+            msg = "oidc and trusted_proxy are both set; one of them has to say who people are"
+            raise ValueError(msg)
+        if self.sign_in and self.url is None:
+            msg = "oidc and trusted_proxy need url: the address under which people open the dashboard"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def sign_in(self) -> Oidc | TrustedProxy | None:
+        """Who says who people are; None if they are people of this machine, who got a login link."""
+        return self.oidc or self.trusted_proxy
+
+    @property
+    def is_local(self) -> bool:
+        """Whether people of this machine alone can open it."""
+        return self.host in LOOPBACK and (self.url is None or is_loopback(self.url))
 
 
 class CodecServer(_Section):

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -23,10 +24,11 @@ from standfast.codec.converter import data_converter
 from standfast.codec.encryption import EncryptionCodec
 from standfast.codec.keyring import KeyRing, Keys, read_ring
 from standfast.dashboard.codec_server import build_codec_server
-from standfast.dashboard.guard import session_cookie
+from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.server import Server, listen
 from standfast.dashboard.sessions import Sessions, local_session, new_login_link
 from standfast.local.ports import free_port
+from standfast.scope import Scope
 from standfast.settings import CodecServer, Settings
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
@@ -38,6 +40,7 @@ from tests.processes import LIMIT
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKEN = "only-for-tests"
+COOKIE = Cookie(OwnAddress())
 OWN_UI = "http://localhost:8080"
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"ana@example.com"')
 
@@ -96,7 +99,7 @@ async def stranger(url: str) -> AsyncIterator[httpx.AsyncClient]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def person(url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A browser with a session of the dashboard, on a page of the codec server itself."""
-    cookies = {session_cookie(settings.dashboard.port): await session_of(settings)}
+    cookies = {COOKIE.named(settings.dashboard.port): await session_of(settings)}
     headers = {"Sec-Fetch-Site": "same-origin"}
     async with httpx.AsyncClient(base_url=url, timeout=LIMIT, headers=headers, cookies=cookies) as client:
         yield client
@@ -122,6 +125,22 @@ async def test_a_signed_in_person_and_a_program_with_the_token_read_payloads(
         assert answer.json() == MessageToDict(Payloads(payloads=[PLAIN]))
 
 
+async def test_people_see_what_their_scopes_allow_and_end_no_workflow_without_the_scope_to_decide(
+    settings: Settings, url: str
+) -> None:
+    asked = await encrypted(settings)
+    for scope, seen, ended in ((Scope.VIEW, 200, 403), (Scope.SUBMIT, 403, 403)):
+        async with Databases(settings, application="test") as databases:
+            session = replace(local_session(), scopes=frozenset({scope}))
+            cookies = {COOKIE.named(settings.dashboard.port): await Sessions(databases).open(session, by="link")}
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        async with httpx.AsyncClient(base_url=url, timeout=LIMIT, headers=headers, cookies=cookies) as client:
+            assert (await decode(client, asked)).status_code == seen
+            answer = await client.post("/api/v1/namespaces/default/workflows/x/terminate", json={})
+            assert answer.status_code == ended
+            assert answer.json()["code"] == "scope-missing"
+
+
 @pytest.mark.parametrize(
     "credentials",
     [
@@ -136,7 +155,7 @@ async def test_a_signed_in_person_and_a_program_with_the_token_read_payloads(
 async def test_another_user_of_the_machine_reads_nothing(
     settings: Settings, stranger: httpx.AsyncClient, credentials: dict[str, str]
 ) -> None:
-    headers = {name: text.format(session_cookie(settings.dashboard.port)) for name, text in credentials.items()}
+    headers = {name: text.format(COOKIE.named(settings.dashboard.port)) for name, text in credentials.items()}
     answer = await decode(stranger, await encrypted(settings), **headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "not-signed-in")
     assert (await stranger.get("/api/v1/settings")).status_code == 401
@@ -269,7 +288,7 @@ async def test_temporals_ui_is_passed_on_and_told_where_to_ask(person: httpx.Asy
 async def test_a_ui_that_is_away_is_named(settings: Settings) -> None:
     away = settings.codec_server.model_copy(update={"ui": "http://127.0.0.1:9"})
     async with codec_server(settings.model_copy(update={"codec_server": away})) as url:
-        cookies = {session_cookie(settings.dashboard.port): await session_of(settings)}
+        cookies = {COOKIE.named(settings.dashboard.port): await session_of(settings)}
         async with httpx.AsyncClient(base_url=url, cookies=cookies) as client:
             answer = await client.get("/")
     assert (answer.status_code, answer.json()["code"]) == (503, "service-unavailable")

@@ -11,6 +11,7 @@ from standfast.cli.program import program
 from standfast.safety.catalogue import document
 from standfast.safety.rules import RULES
 from standfast.settings import Settings, Target
+from standfast.sign_in import Oidc, TrustedProxy
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +42,12 @@ def first_cells(document: str) -> set[str]:
 
 def test_every_setting_is_documented_and_no_other() -> None:
     assert first_cells(text("docs/settings.md")) == names(Settings)
+
+
+def test_every_setting_of_signing_in_is_documented_and_no_other() -> None:
+    _, _, ways_in = text("docs/identity.md").partition("### OpenID Connect")
+    rows = re.findall(r"^\| (`[^|]+`) \| [^|]*\|", ways_in.partition("## Tokens")[0], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == names(Oidc) | names(TrustedProxy)
 
 
 def test_the_document_of_the_rules_is_made_from_them() -> None:

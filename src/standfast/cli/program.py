@@ -49,6 +49,8 @@ _COMMANDS: Mapping[str, _Command] = {
     "dashboard": _Command("services", "Run the dashboard."),
     "codec-server": _Command("services", "Decrypt payloads for Temporal's UI and command line."),
     "login-link": _Command("services", "Print a one-time link that signs a person in to the dashboard."),
+    "sessions": _Command("sessions", "List who is signed in at the dashboard, and end sessions."),
+    "tokens": _Command("tokens", "Create, list and revoke the tokens of programs."),
     "model-server": _Command("services", "Serve the language model of this machine."),
     "keys": _Command("keys", "Make, list and rotate the keys of encryption."),
     "migrate": _Command("administration", "Create or upgrade our schemas and roles."),

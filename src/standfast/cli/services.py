@@ -10,6 +10,7 @@ import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output
+from standfast.errors import InvalidInput
 
 if TYPE_CHECKING:
     from standfast.local.stack import Stack
@@ -137,13 +138,15 @@ def _ending(exit_status: int) -> str:
 
 async def announce(stack: "Stack", output: Output) -> None:
     """Print where everything is, with a login link of one use."""
-    link = await _new_link(stack.settings)
+    dashboard = stack.settings.dashboard
+    link = None if dashboard.sign_in else await _new_link(stack.settings)
     ui = stack.settings.temporal.ui
     if output.as_json:
         output.document({"event": "up", "login_link": link, "temporal_ui": ui, "home": str(stack.settings.home)})
     else:
-        output.line(f"\nDashboard    {link}", "bold")
-        output.line("             (the link signs you in, once; `standfast login-link` prints another)")
+        output.line(f"\nDashboard    {link or dashboard.url}", "bold")
+        if link:
+            output.line("             (the link signs you in, once; `standfast login-link` prints another)")
         output.line(f"Temporal UI  {ui}")
         output.line(f"Logs         {stack.settings.home}/logs")
         output.line("Ctrl-C stops everything; the data stays.\n")
@@ -153,8 +156,13 @@ async def _new_link(settings: "Settings") -> str:
     from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
     from standfast.store.connections import Databases  # noqa: PLC0415
 
+    if settings.dashboard.sign_in is not None:
+        raise InvalidInput(
+            "dashboard.oidc or dashboard.trusted_proxy signs people in; login links are for none of them"
+        )
     async with Databases(settings, application="standfast login-link") as databases:
-        return await new_login_link(databases, f"http://{settings.dashboard.host}:{settings.dashboard.port}")
+        address = settings.dashboard.url or f"http://{settings.dashboard.host}:{settings.dashboard.port}"
+        return await new_login_link(databases, address)
 
 
 def _log() -> None:

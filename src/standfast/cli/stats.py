@@ -39,15 +39,15 @@ def stats(invocation: Invocation, targets: tuple[str, ...], since: str | None, l
         _page(found, invocation.output, after)
 
 
-def age(text: str) -> timedelta:
-    """Return the duration that `90m`, `24h` or `7d` is.
+def age(text: str, *, option: str = "--since") -> timedelta:
+    """Return the duration that `90m`, `24h` or `7d` is, as given by an option.
 
     Raises:
         InvalidInput: it is none.
     """
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if found is None:
-        raise InvalidInput(f"--since {text!r}: expected a number with s, m, h or d, such as 90m, 24h or 7d")
+        raise InvalidInput(f"{option} {text!r}: expected a number with s, m, h or d, such as 90m, 24h or 7d")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

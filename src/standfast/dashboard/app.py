@@ -9,22 +9,28 @@ from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from standfast.client import Standfast
 from standfast.dashboard.api import Api
 from standfast.dashboard.guard import HEADERS, Guard
+from standfast.dashboard.identity import People, SignedIn
 from standfast.dashboard.inbox import Inbox
 from standfast.dashboard.live import Streams
 from standfast.dashboard.login import Login
+from standfast.dashboard.oidc import OidcLogin
+from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.problems import Problems
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Sessions
 from standfast.dashboard.tickets import TicketPages
+from standfast.dashboard.tokens import Tokens
+from standfast.dashboard.trusted_proxy import Proxied, ProxyLogin
 from standfast.dashboard.viewing import Viewing
+from standfast.decision import Mode
 from standfast.errors import StandfastError
-from standfast.settings import Settings
+from standfast.settings import Dashboard, Settings
 from standfast.store.connections import Databases
 
 _MAX_BODY = 1024 * 1024
@@ -33,8 +39,9 @@ _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<t
 
 def build_app(settings: Settings, standfast: Standfast, databases: Databases) -> Starlette:
     """Return the application; it opens nothing by itself. Setting the event `app.state.closing` ends its streams."""
-    renderer, sessions, closing = Renderer(), Sessions(databases), asyncio.Event()
+    renderer, closing, own = Renderer(), asyncio.Event(), OwnAddress(settings.dashboard.url)
     problems = Problems(renderer)
+    people, ways_in = _people(settings.dashboard, own, databases, renderer)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         response = await problems.unexpected(request, error)
@@ -45,14 +52,14 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
         routes=[
             Route("/", Inbox(standfast, settings, renderer, databases).show),
             *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
-            *_session(sessions, renderer),
+            *ways_in,
             *_api(settings, standfast, Viewing(databases, by="api")),
             *_streams(standfast, closing),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
         middleware=[
-            Middleware(Guard, sessions=sessions, problems=problems),
+            Middleware(Guard, own=own, people=people, tokens=Tokens(databases), problems=problems),
             Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY),
         ],
         exception_handlers={StandfastError: problems.ours, HTTPException: problems.http, Exception: unexpected},
@@ -70,9 +77,18 @@ def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing
     ]
 
 
-def _session(sessions: Sessions, renderer: Renderer) -> list[Route]:
-    login = Login(sessions, renderer)
-    return [
+def _people(
+    settings: Dashboard, own: OwnAddress, databases: Databases, renderer: Renderer
+) -> tuple[People, list[BaseRoute]]:
+    """Return who tells who people are, and the pages on which they sign in and out."""
+    sessions, cookie = Sessions(databases), Cookie(own)
+    if settings.trusted_proxy is not None:
+        return Proxied(settings.trusted_proxy, databases), [Route("/login", ProxyLogin(renderer).ask)]
+    if settings.oidc is not None:
+        oidc = OidcLogin(settings, own, sessions, databases, renderer)
+        return SignedIn(sessions, cookie, Mode.SESSION), oidc.routes()
+    login = Login(sessions, own, renderer)
+    return SignedIn(sessions, cookie, Mode.SOLO), [
         Route("/login", login.ask),
         Route("/login", login.sign_in, methods=["POST"]),
         Route("/logout", login.sign_out, methods=["POST"]),

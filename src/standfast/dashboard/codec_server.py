@@ -19,18 +19,21 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 from temporalio.api.common.v1 import Payloads
 from temporalio.converter import ExternalStorage, PayloadCodec
 
 from standfast.codec.converter import payload_codec
 from standfast.codec.encryption import binding, is_encrypted
-from standfast.dashboard.guard import SAFE, is_our_host, is_same_origin, session_cookie
+from standfast.dashboard.identity import refusal, required
+from standfast.dashboard.origin import SAFE, Cookie, OwnAddress
 from standfast.dashboard.problems import problem, status_of
 from standfast.dashboard.server import refuse_other_hosts, run_app
 from standfast.dashboard.sessions import Sessions
 from standfast.dashboard.temporal_ui import METHODS, TemporalUi
 from standfast.errors import InvalidInput, NotPermitted, StandfastError
+from standfast.scope import Scope
 from standfast.settings import Settings
 from standfast.storage.external import external_storage, retrieved
 from standfast.store.connections import Databases
@@ -99,12 +102,13 @@ class Admission:
     def __init__(self, app: ASGIApp, *, settings: Settings, sessions: Sessions) -> None:
         self._app = app
         self._sessions = sessions
-        self._cookie = session_cookie(settings.dashboard.port)
-        self._dashboard_port = settings.dashboard.port
+        self._own = OwnAddress()
+        self._cookie = Cookie(OwnAddress(settings.dashboard.url)).named(settings.dashboard.port)
+        self._dashboard = settings.dashboard
         self._token = settings.codec_server.token
         self._ui = _origin(settings.temporal.ui)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -112,7 +116,7 @@ class Admission:
         await (refused or self._app)(scope, receive, send)
 
     async def _refused(self, request: Request) -> Response | None:
-        if not is_our_host(request):  # a name of somebody else's that resolves to this machine: DNS rebinding
+        if not self._own.is_host(request):  # a name of somebody else's that resolves to this machine: DNS rebinding
             return problem(421, "wrong-host", "The codec server answers to its loopback addresses only.")
         # Whole paths: one that only begins like ours can lead to Temporal's UI, which runs and ends workflows.
         path = request.url.path
@@ -122,12 +126,15 @@ class Admission:
             return problem(403, "cross-site", "The request came from a page of another site, and was not carried out.")
         try:
             token = request.cookies.get(self._cookie, "")
-            if token and await self._sessions.find(token) is not None:
-                return None
+            session = await self._sessions.find(token) if token else None
         except StandfastError as error:
             return problem(status_of(error), error.code, str(error))
+        if session is not None:
+            scope = _required(request)
+            return None if scope in session.scopes else problem(403, "scope-missing", refusal(session, scope))
         if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse(f"http://{request.url.hostname}:{self._dashboard_port}/", status_code=303)
+            login = self._dashboard.url or f"http://{request.url.hostname}:{self._dashboard.port}"
+            return RedirectResponse(f"{login}/", status_code=303)
         return problem(
             401,
             "not-signed-in",
@@ -141,7 +148,7 @@ class Admission:
         return secrets.compare_digest(headers.get("authorization", "").encode(), expected)
 
     def _is_of_the_ui(self, request: Request) -> bool:
-        return is_same_origin(request) or (self._ui is not None and request.headers.get("origin") == self._ui)
+        return self._own.is_origin(request) or (self._ui is not None and request.headers.get("origin") == self._ui)
 
 
 class Decoder:
@@ -175,6 +182,11 @@ class Decoder:
                 raise NotPermitted(f"a payload is of namespace {whose.namespace!r}; X-Namespace says {namespace!r}")
         decoded = asked if self._codec is None else await self._codec.decode(asked)
         return Response(MessageToJson(Payloads(payloads=decoded)), media_type="application/json")
+
+
+def _required(request: Request) -> Scope:
+    """Return the scope that a request takes: Temporal's UI can end workflows, and so tickets."""
+    return Scope.VIEW if request.url.path.startswith(f"{PREFIX}/") else required(request)
 
 
 async def _healthy(request: Request) -> Response:

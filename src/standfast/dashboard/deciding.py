@@ -12,6 +12,7 @@ from standfast.domain import Submission
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.report import SafetyReport, deleted_rows
+from standfast.scope import Scope
 from standfast.settings import Review
 from standfast.view import TicketView
 
@@ -44,6 +45,8 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
         reason = f"The ticket is {view.state}; there is nothing to decide."
     elif review.signing_key is None:
         reason = "This dashboard has no key to sign decisions with; set review.signing_key."
+    elif Scope.DECIDE not in session.scopes:
+        reason = "You may look at this ticket, but not decide on it: that takes the scope decide."
     elif same_person(view.ticket.requester, session.user) and not (review.solo and session.mode is Mode.SOLO):
         reason = "You opened this ticket; somebody else has to decide."
     if reason:

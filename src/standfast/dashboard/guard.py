@@ -1,18 +1,19 @@
-"""What every request must pass: our own host, no other site's form, a session; and the headers of every answer."""
+"""What every request must pass: our own host, no other site's form, somebody who may; and every answer's headers."""
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from standfast.dashboard.destination import Destination
+from standfast.dashboard.identity import People, bearer, refusal, required
+from standfast.dashboard.origin import SAFE, OwnAddress
 from standfast.dashboard.problems import Problems, wants_problem
-from standfast.dashboard.sessions import Sessions
+from standfast.dashboard.tokens import TokenRefused, Tokens
 from standfast.errors import StandfastError
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -23,31 +24,21 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
-SESSION_COOKIE = "standfast-session-"
-"""How the names of all our cookies begin."""
-SAFE = frozenset({"GET", "HEAD"})
-"""Methods that change nothing."""
-
+_HEALTH = "/healthz"  # nothing that anybody could not know, and monitors ask by all kinds of names
 _STATIC = "/static/"
-_OPEN = frozenset({"/healthz", "/login"})
-
-
-def cookie_name(request: Request) -> str:
-    """Return the name of the session's cookie at the dashboard that was asked."""
-    return session_cookie(_port(request.scope))
-
-
-def session_cookie(port: int) -> str:
-    """Return the name of the cookie of a dashboard; browsers keep cookies apart by host but not by port."""
-    return f"{SESSION_COOKIE}{port}"
+_WAYS_IN_AND_OUT = ("/login", "/logout")
+_CHALLENGE = "WWW-Authenticate"
 
 
 class Guard:
-    """Lets through what may pass, with its session in `request.state.session`."""
+    """Lets through what may pass, with who asks in `request.state.session`."""
 
-    def __init__(self, app: ASGIApp, *, sessions: Sessions, problems: Problems) -> None:
+    def __init__(self, app: ASGIApp, *, own: OwnAddress, people: People, tokens: Tokens, problems: Problems) -> None:
         self._app = app
-        self._sessions = sessions
+        self._own = own
+        self._destination = Destination(own)
+        self._people = people
+        self._tokens = tokens
         self._problems = problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,64 +54,51 @@ class Guard:
                 headers.update({**HEADERS, **({"Cache-Control": "no-cache"} if static else {})})
             await send(message)
 
-        refused = await self._refused(request, static=static)
+        request.state.session = None
+        refused = None if request.url.path == _HEALTH else await self._refused(request, static=static)
         await (refused or self._app)(scope, receive, send_with_headers)
 
     async def _refused(self, request: Request, *, static: bool) -> Response | None:
-        request.state.session = None
-        if not is_our_host(request):
-            # A name of somebody else's that resolves to this machine: DNS rebinding.
-            return self._problems.answer(request, 421, "wrong-host", _WRONG_HOST.format(_port(request.scope)))
-        if request.method not in SAFE and not is_same_origin(request):
+        if not self._own.is_host(request):
+            return self._problems.answer(request, 421, "wrong-host", _WRONG_HOST.format(self._own.shown(request)))
+        token = bearer(request)
+        by_itself = token is None or "cookie" in request.headers  # a browser sends cookies, whoever asked it to
+        if request.method not in SAFE and by_itself and not self._own.is_origin(request):
             return self._problems.answer(request, 403, "cross-site", _CROSS_SITE)
-        if static or request.url.path == "/healthz":
+        if static:
             return None
         try:
-            token = request.cookies.get(cookie_name(request), "")
-            request.state.session = await self._sessions.find(token) if token else None
+            find = self._people.of(request) if token is None else self._tokens.find(token)
+            request.state.session = await find
+        except TokenRefused as error:
+            return self._challenged(request, 401, error.code, str(error), 'error="invalid_token"')
         except StandfastError as error:
             return await self._problems.ours(request, error)
-        if request.state.session is not None or request.url.path in _OPEN:
+        return None if request.url.path.startswith(_WAYS_IN_AND_OUT) else self._not_permitted(request)
+
+    def _not_permitted(self, request: Request) -> Response | None:
+        session, scope = request.state.session, required(request)
+        if session is None:
+            if wants_problem(request):
+                return self._challenged(request, 401, "not-signed-in", _NOT_SIGNED_IN)
+            return self._destination.ask_first(request)
+        if scope in session.scopes:
             return None
-        if wants_problem(request):
-            return self._problems.answer(request, 401, "not-signed-in", "This needs the session of a signed-in person.")
-        return RedirectResponse("/login", status_code=303)
+        challenge = f'error="insufficient_scope", scope="{scope}"'
+        return self._challenged(request, 403, "scope-missing", refusal(session, scope), challenge, scope=scope.value)
+
+    def _challenged(
+        self, request: Request, status: int, code: str, message: str, challenge: str = "", **more: str
+    ) -> Response:
+        response = self._problems.answer(request, status, code, message, **more)
+        if request.url.path.startswith("/api/"):  # where tokens are taken (RFC 6750)
+            response.headers[_CHALLENGE] = f'Bearer realm="standfast"{", " if challenge else ""}{challenge}'
+        return response
 
 
-_WRONG_HOST = "The dashboard answers to http://127.0.0.1:{0} and http://localhost:{0} only. Open it there."
+_WRONG_HOST = "The dashboard answers to {} only. Open it there."
 _CROSS_SITE = (
     "The request came from a page of another site, so it was not carried out. If it was you, open the ticket "
     "in the dashboard itself and do it there."
 )
-
-
-def is_our_host(request: Request) -> bool:
-    """Tell whether the request names this server by a loopback address and its own port."""
-    host = _parts("//" + request.headers.get("host", ""))
-    return host is not None and host[0] in LOOPBACK and (host[1] or 80) == _port(request.scope)
-
-
-def is_same_origin(request: Request) -> bool:
-    """Tell whether no page of another site sent the request."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        # Set by the browser, out of a page's reach. "none" is the person: an address typed, a bookmark.
-        return site in {"same-origin", "none"}
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True  # no browser; programs that send neither carry no cookie that they were not given
-    return origin.startswith("http://") and _parts(origin) == _parts("//" + request.headers["host"])
-
-
-def _parts(address: str) -> tuple[str | None, int | None] | None:
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        return None
-    return (parts.hostname, port) if not parts.username and not parts.path else None
-
-
-def _port(scope: Scope) -> int:
-    server = scope.get("server")
-    return int(server[1]) if server and server[1] else 0
+_NOT_SIGNED_IN = "This needs the session of a signed-in person, or under /api/ a token: see `standfast tokens create`."

@@ -3,7 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from standfast.dashboard.guard import cookie_name
+from standfast.dashboard.destination import Destination
+from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import SESSION_LASTS, LinkRefused, Sessions, local_session
 
@@ -11,8 +12,10 @@ from standfast.dashboard.sessions import SESSION_LASTS, LinkRefused, Sessions, l
 class Login:
     """The pages around a session."""
 
-    def __init__(self, sessions: Sessions, renderer: Renderer) -> None:
+    def __init__(self, sessions: Sessions, own: OwnAddress, renderer: Renderer) -> None:
         self._sessions = sessions
+        self._cookie = Cookie(own)
+        self._destination = Destination(own)
         self._renderer = renderer
 
     async def ask(self, request: Request) -> Response:
@@ -26,17 +29,15 @@ class Login:
             session = await self._sessions.redeem(token if isinstance(token, str) else "", local_session())
         except LinkRefused as error:
             return self._page(request, refused=str(error), status=403)
-        response = RedirectResponse("/", status_code=303)
-        response.set_cookie(
-            cookie_name(request), session, max_age=int(SESSION_LASTS.total_seconds()), httponly=True, samesite="lax"
-        )
+        response = self._destination.lead(request)
+        self._cookie.put(request, response, session, seconds=int(SESSION_LASTS.total_seconds()))
         return response
 
     async def sign_out(self, request: Request) -> Response:
         """End the session, here and in the database."""
-        await self._sessions.revoke(request.cookies[cookie_name(request)])
+        await self._sessions.sign_out(self._cookie.value(request))
         response = RedirectResponse("/login", status_code=303)
-        response.delete_cookie(cookie_name(request), httponly=True, samesite="lax")
+        self._cookie.remove(request, response)
         return response
 
     def _page(self, request: Request, *, token: str = "", refused: str = "", status: int = 200) -> Response:

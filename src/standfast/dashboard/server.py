@@ -11,10 +11,10 @@ from starlette.applications import Starlette
 
 from standfast.client import Standfast
 from standfast.dashboard.app import build_app
-from standfast.dashboard.guard import LOOPBACK
 from standfast.errors import InvalidInput
 from standfast.settings import Settings
 from standfast.store.connections import Databases
+from standfast.web_address import LOOPBACK
 
 _GRACE_SECONDS = 5
 
@@ -53,10 +53,10 @@ async def serve(settings: Settings) -> None:
     """Serve the dashboard until SIGTERM or SIGINT.
 
     Raises:
-        InvalidInput: `dashboard.host` is not a loopback address, or the port is taken.
+        InvalidInput: people could reach the dashboard whom nobody tells apart, or the port is taken.
         ServiceUnavailable: Temporal can't be reached.
     """
-    refuse_other_hosts(settings.dashboard.host)
+    _refuse_unknown_people(settings)
     async with (
         Standfast.connect(settings) as standfast,
         Databases(settings, application="standfast-dashboard") as databases,
@@ -93,6 +93,21 @@ def listen(host: str, port: int, section: str = "dashboard") -> socket.socket:
     return bound
 
 
+def _refuse_unknown_people(settings: Settings) -> None:
+    dashboard = settings.dashboard
+    if dashboard.sign_in is None and not dashboard.is_local:
+        refuse_other_hosts(dashboard.host)
+        raise InvalidInput(
+            f"dashboard.url is {dashboard.url}, which others can open, and nobody would tell who they are; set "
+            "dashboard.oidc or dashboard.trusted_proxy, or leave it out (docs/identity.md)"
+        )
+    if dashboard.sign_in is not None and settings.review.solo:
+        raise InvalidInput(
+            "review.solo is true, which lets one person submit and approve in any name, and dashboard.oidc or "
+            "dashboard.trusted_proxy tells several people apart; set review.solo to false"
+        )
+
+
 def refuse_other_hosts(host: str, section: str = "dashboard") -> None:
     """Refuse an address that others can reach: the one-time link is made for people on this machine.
 
@@ -102,5 +117,6 @@ def refuse_other_hosts(host: str, section: str = "dashboard") -> None:
     if host not in LOOPBACK:
         raise InvalidInput(
             f"{section}.host is {host!r}; our pages are served on 127.0.0.1, ::1 or localhost only, because its login "
-            "is made for people on this machine. From elsewhere, use an SSH tunnel: ssh -L 8765:127.0.0.1:8765 host"
+            "is made for people on this machine. From elsewhere, use an SSH tunnel: ssh -L 8765:127.0.0.1:8765 host; "
+            "or let dashboard.oidc or dashboard.trusted_proxy say who people are (docs/identity.md)"
         )

@@ -14,14 +14,28 @@ SELECT used_at FROM standfast.login_link WHERE token_hash = %(hash)s
 
 -- open --
 -- A new session.
-INSERT INTO standfast.session (token_hash, user_name, mode, expires_at)
-VALUES (%(hash)s, %(user_name)s, %(mode)s, now() + %(lasts)s)
+INSERT INTO standfast.session (token_hash, user_name, mode, scopes, groups, expires_at)
+VALUES (%(hash)s, %(user_name)s, %(mode)s, %(scopes)s, %(groups)s, now() + %(lasts)s)
+RETURNING session_id
 
 -- find --
 -- The session of a cookie, if it is still good.
-SELECT user_name, mode FROM standfast.session
+SELECT user_name, mode, scopes, groups FROM standfast.session
 WHERE token_hash = %(hash)s AND revoked_at IS NULL AND expires_at > now()
 
--- revoke --
--- Logging out ends the session for good.
+-- list --
+-- Sessions that are still good, the newest first.
+SELECT session_id AS number, user_name AS "user", mode, scopes, groups, created_at, expires_at FROM standfast.session
+WHERE revoked_at IS NULL AND expires_at > now()
+ORDER BY session_id DESC
+
+-- sign_out --
+-- Signing out ends the session for good.
 UPDATE standfast.session SET revoked_at = now() WHERE token_hash = %(hash)s AND revoked_at IS NULL
+RETURNING session_id, user_name
+
+-- revoke --
+-- End sessions that are still good.
+UPDATE standfast.session SET revoked_at = now()
+WHERE session_id = ANY(%(numbers)s) AND revoked_at IS NULL AND expires_at > now()
+RETURNING session_id, user_name

@@ -7,7 +7,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from standfast.dashboard.guard import SESSION_COOKIE
+from standfast.dashboard.origin import is_ours
 from standfast.errors import ServiceUnavailable
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -58,5 +58,5 @@ def _passed_on(fields: Iterable[tuple[bytes, bytes]]) -> _Fields:
 
 
 def _cookies(request: Request) -> bytes:
-    own = (f"{name}={value}" for name, value in request.cookies.items() if not name.startswith(SESSION_COOKIE))
+    own = (f"{name}={value}" for name, value in request.cookies.items() if not is_ours(name))
     return "; ".join(own).encode("latin-1")

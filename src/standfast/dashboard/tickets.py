@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.deciding import DecisionForm, deliver, rights
-from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.viewing import Viewing
@@ -23,6 +22,7 @@ from standfast.report import deleted_rows
 from standfast.settings import Settings
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
+from standfast.web_address import LOOPBACK
 
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""

@@ -46,10 +46,11 @@ _CONTROL = (
     *(right for table in ("migration", "model_call", "audit") for right in _ours(table, _READ)),
     *(
         right
-        for table in ("constraints", "namespace", "payload", "batch", "batch_ticket")
+        for table in ("constraints", "namespace", "payload", "batch", "batch_ticket", "api_token")
         for right in _ours(table, _APPEND)
     ),
     *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
+    Right(schema="standfast", name="api_token", privilege=Privilege.UPDATE, columns=("revoked_at", "used_at")),
     *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
     Right(
         schema="standfast",

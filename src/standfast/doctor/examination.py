@@ -6,6 +6,7 @@ from contextlib import suppress
 import psycopg
 
 from standfast.doctor.check import Check
+from standfast.doctor.dashboard import inspect_dashboard
 from standfast.doctor.databases import inspect_control, inspect_storage, inspect_target
 from standfast.doctor.encryption import inspect_encryption
 from standfast.doctor.temporal import inspect_temporal
@@ -22,6 +23,7 @@ async def examine(settings: Settings) -> list[Check]:
         inspect_temporal(settings),
         inspect_control(settings.control),
         inspect_storage(settings),
+        inspect_dashboard(settings),
     ]
     looks += [_inspect_target(settings, name) for name in settings.targets]
     return [check for found in await asyncio.gather(*looks) for check in found]

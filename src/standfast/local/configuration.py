@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from standfast.settings import Settings, Target
+from standfast.settings import Dashboard, Settings, Target
 from standfast.steps import Pool
 from standfast.store.connections import Role
 
@@ -24,7 +25,7 @@ def operator(settings: Settings) -> Document:
         "control": {"url": settings.control.url},
         "planner": settings.planner,
         "review": settings.review,
-        "dashboard": settings.dashboard,
+        "dashboard": _without_provider(settings),
         "codec_server": settings.codec_server,
     }
 
@@ -72,7 +73,7 @@ def codec_server(settings: Settings) -> Document:
     return {
         **_everybody(settings),
         "control": {"url": settings.control.url},
-        "dashboard": settings.dashboard,
+        "dashboard": _without_provider(settings),
         "codec_server": settings.codec_server,
     }
 
@@ -105,6 +106,11 @@ def _everybody(settings: Settings) -> Document:
     }
 
 
+def _without_provider(settings: Settings) -> Dashboard:
+    """Return where the dashboard is, without what it tells the provider that signs people in."""
+    return settings.dashboard.model_copy(update={"oidc": None})
+
+
 def _targets(settings: Settings, *roles: Role) -> Document:
     return {name: _only(target, *roles) for name, target in settings.targets.items()}
 
@@ -127,6 +133,8 @@ def _plain(value: Any) -> Any:
             return {name: _plain(item) for name, item in value.items() if item is not None}
         case tuple() | list():
             return [_plain(item) for item in value]
+        case IPv4Network() | IPv6Network():
+            return str(value)
         case Path():
             return str(value.absolute())
         case timedelta():

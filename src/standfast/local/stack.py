@@ -129,7 +129,7 @@ class Stack:
             ),
             "codec_server": codec_server.model_copy(update={"ui": temporal.ui}),
             "planner": _defaults(chosen.planner, local_url=model_server),
-            "review": _defaults(chosen.review, solo=True),
+            "review": _defaults(chosen.review, solo=chosen.dashboard.sign_in is None),
             "dashboard": _defaults(chosen.dashboard, port=ports["dashboard"]),
         }
         if chosen.encryption.enabled and not chosen.encryption.places:

@@ -138,13 +138,14 @@ GRANT USAGE ON SCHEMA standfast TO {role};
 GRANT SELECT (workflow_id, plan_digest, target, fingerprint, approved_by, executed_at) ON standfast.ledger TO {role}
 
 -- grant_control --
--- Append and read constraints and audit, the latter by its function alone; sessions and login links are also revoked
--- and used up.
+-- Append and read constraints and audit, the latter by its function alone; sessions, login links and tokens are also
+-- revoked and used.
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration, standfast.model_call, standfast.audit TO {roles};
 GRANT SELECT, INSERT ON standfast.constraints, standfast.namespace TO {roles};
 GRANT EXECUTE ON FUNCTION standfast.append_audit TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles};
+GRANT SELECT, INSERT, UPDATE (used_at, revoked_at) ON standfast.api_token TO {roles};
 GRANT SELECT, INSERT, DELETE ON standfast.touched_row TO {roles};
 GRANT SELECT, INSERT ON standfast.batch, standfast.batch_ticket TO {roles};
 GRANT UPDATE (state, submitted_before, ending, ended_at) ON standfast.batch_ticket TO {roles}

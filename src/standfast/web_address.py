@@ -1,0 +1,38 @@
+"""Addresses of the web that people or providers have."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Names of this machine that nobody else can reach."""
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether nobody but this machine can reach an address."""
+    return urlsplit(address).hostname in LOOPBACK
+
+
+def _address(text: str) -> str:
+    """Return an address of the web without its last slash; people's sign-in must not go over an open network."""
+    parts = urlsplit(text)
+    whole = parts.hostname and parts.port != 0 and "@" not in parts.netloc and not parts.query and not parts.fragment
+    if parts.scheme not in {"https", "http"} or not whole:
+        msg = f"{text!r} is no address such as https://standfast.example.com"
+        raise ValueError(msg)
+    if parts.scheme == "http" and not is_loopback(text):
+        msg = f"{text!r} is not encrypted; begin it with https:// (http:// is for {', '.join(sorted(LOOPBACK))})"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+def _origin(text: str) -> str:
+    if urlsplit(text).path:
+        msg = f"{text!r} has a path; the dashboard's pages begin at /"
+        raise ValueError(msg)
+    return text
+
+
+WebAddress = Annotated[str, AfterValidator(_address)]
+WebOrigin = Annotated[WebAddress, AfterValidator(_origin)]
