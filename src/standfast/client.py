@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, count
 from typing import Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -23,6 +23,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -47,13 +48,14 @@ from standfast.report import Verdict
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
-from standfast.spending import spending
+from standfast.spending import model_calls, spending
 from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
+from standfast.telling import ticket_of
 from standfast.ticket import Ticket
-from standfast.timeline import TimelineEntry, timeline
+from standfast.timeline import Calls, TimelineEntry, timeline, undo_asked_for
 from standfast.translation import ANSWER, translated
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
@@ -289,15 +291,48 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
+        runs = await self._histories(workflow_id)
+        calls = await self._model_calls([name for run in runs for name in planner_workflows(run.events)])
         entries: list[TimelineEntry] = []
-        for run in await self._histories(workflow_id):
+        for run in runs:
             with self._translated(run.workflow_id):
                 described = await self._handle(run.workflow_id, run.run_id).describe()
             failing = described.raw_description.pending_activities
-            converter = of_workflow(self._temporal.data_converter, self._temporal.namespace, run.workflow_id)
-            await reveal(chain(failures(run.events), (activity.last_failure for activity in failing)), converter)
-            entries += await timeline(run.workflow_id, run.events, converter, failing)
+            known = chain(failures(run.events), (activity.last_failure for activity in failing))
+            await reveal(known, self._converter(run.workflow_id))
+            entries += await timeline(run, self._converter, failing, calls)
+        if any(entry.step == "execution" and "ledger" in entry.detail for entry in entries):
+            entries += await self._undos(workflow_id)
+        entries = [entry.model_copy(update={"link": self._event_link(entry)}) for entry in entries]
         return sorted(entries, key=lambda entry: entry.at)
+
+    async def _model_calls(self, planners: Sequence[str]) -> Calls | None:
+        """Return what the model calls of planner workflows took, None if this process can't ask the journal."""
+        if self._settings.control.url is None:
+            return None
+        with suppress(ServiceUnavailable):  # the rest is worth showing without
+            async with Databases(self._settings, application="standfast history") as databases:
+                return await model_calls(databases, planners)
+        return None
+
+    async def _undos(self, workflow_id: str) -> list[TimelineEntry]:
+        """Return an entry for each ticket that was to take this one back; a history doesn't know what followed it."""
+        found: list[TimelineEntry] = []
+        with suppress(UnknownTicket):
+            for number in count(1):
+                undo = _undo_id(workflow_id, number)
+                row = await self.row(undo)
+                with self._translated(undo):
+                    first = await anext(self._handle(undo).fetch_history_events(page_size=1))
+                began = first.workflow_execution_started_event_attributes
+                ticket = await ticket_of(began.input.payloads, self._converter(undo))
+                if ticket is not None and ticket.undo_of == workflow_id:
+                    found.append(undo_asked_for(row, ticket, began.original_execution_run_id))
+        return found
+
+    def _converter(self, workflow_id: str) -> DataConverter:
+        """Return the converter for one workflow's payloads."""
+        return of_workflow(self._temporal.data_converter, self._temporal.namespace, workflow_id)
 
     async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
         """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
@@ -488,6 +523,10 @@ class Standfast:
             return None
         return f"{ui.rstrip('/')}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe='')}"
 
+    def _event_link(self, entry: TimelineEntry) -> str | None:
+        workflow = self.ui_link(entry.workflow_id)
+        return workflow and f"{workflow}/{quote(entry.run_id)}/history/events/{entry.event_id}"
+
     def _handle(self, workflow_id: str, run_id: str | None = None) -> WorkflowHandle[TicketWorkflow, Outcome]:
         return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id, run_id=run_id)
 
@@ -566,11 +605,16 @@ def _one_of(attribute: str, values: Iterable[str]) -> str:
     return f"{attribute} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
 
 
+def _undo_id(original: str, number: int) -> str:
+    """Return the id of the ticket that takes another one back, for the first, second, ... time that it is tried."""
+    return f"{original}-undo{number if number > 1 else ''}"
+
+
 def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
     original = view.ticket
     try:
         return Ticket(
-            id=f"{original.id}-undo{number if number > 1 else ''}",
+            id=_undo_id(original.id, number),
             title=f"Undo {original.title or original.id}"[:500],
             body=f"Take back what {view.workflow_id} has changed. {view.outcome.reason if view.outcome else ''}",
             requester=by,

@@ -34,6 +34,29 @@ class Spending(Record):
     """What retries would have paid again, had the answers not been on record."""
 
 
+class ModelCall(Record):
+    """One answer that is on record, and what it took. None: not known."""
+
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    usd: float | None
+    reused: int
+    """How often it spared another call."""
+
+
+async def model_calls(databases: Databases, planner_workflows: Sequence[str]) -> dict[tuple[str, str], ModelCall]:
+    """Return the calls of these planner workflows, by their run ids and activity ids.
+
+    Raises:
+        NotPermitted: this process has no URL of the control database.
+        ServiceUnavailable: the control database can't be reached.
+    """
+    async with databases.control() as connection:
+        rows = await (await connection.execute(_SQL["calls"], {"workflows": list(planner_workflows)})).fetchall()
+    return {(row["run_id"], row["activity_id"]): ModelCall.model_validate(row) for row in rows}
+
+
 async def spending(databases: Databases, planner_workflows: Sequence[str]) -> dict[str, Spending]:
     """Return what these planner workflows spent, by model, the most used first.
 

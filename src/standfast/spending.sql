@@ -16,3 +16,9 @@ FROM standfast.model_call
 WHERE workflow_id = ANY(%(workflows)s)
 GROUP BY 1
 ORDER BY calls DESC, model
+
+-- calls --
+-- Each model call of these planner workflows, without its answer.
+SELECT run_id, activity_id, model, input_tokens, output_tokens, cost_usd::float8 AS usd, reused
+FROM standfast.model_call
+WHERE workflow_id = ANY(%(workflows)s)
