@@ -48,8 +48,8 @@ from standfast.report import Verdict
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
-from standfast.spending import model_calls, spending
-from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.spending import model_calls, spending, spending_by_day
+from standfast.stats import KnownFacts, Stats, TicketFacts, facts, planner_workflows, summarized
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
@@ -86,6 +86,7 @@ class Standfast:
         self._temporal = temporal
         self._settings = settings
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
+        self._known_facts = KnownFacts()
 
     @classmethod
     @asynccontextmanager
@@ -355,24 +356,31 @@ class Standfast:
     async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
         """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.
 
+        Each ticket's histories are read, but of one that has ended once only.
+
         Raises:
             UnknownTarget: the settings don't name one of the targets.
             NotPermitted: this process has no URL of the control database, which knows what model calls cost.
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
+        as_of = datetime.now(UTC)
         rows = await self.tickets(targets=targets, since=since, limit=limit)
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def read(row: TicketRow) -> TicketFacts | None:
-            async with slots:
-                with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it meanwhile
-                    return facts(row, await self._histories(row.workflow_id))
-            return None
+            known = self._known_facts.find(row)
+            if known is None:
+                async with slots:
+                    with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it meanwhile
+                        known = facts(row, await self._histories(row.workflow_id))
+                        self._known_facts.keep(known)
+            return known
 
         tickets = [ticket for ticket in await asyncio.gather(*map(read, rows)) if ticket is not None]
+        planners = [planner for ticket in tickets for planner in ticket.planner_workflows]
         async with Databases(self._settings, application="standfast stats") as databases:
-            models = await spending(databases, [planner for ticket in tickets for planner in ticket.planner_workflows])
-        return summarized(tickets, models)
+            models, days = await spending(databases, planners), await spending_by_day(databases, planners)
+        return summarized(tickets, models, days, as_of=as_of, limit=limit)
 
     async def decide(
         self,

@@ -1,6 +1,7 @@
 """What model calls cost, and what the journal of their answers saved: from the table `standfast.model_call`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from standfast.domain import Record
@@ -69,6 +70,18 @@ async def spending(databases: Databases, planner_workflows: Sequence[str]) -> di
     async with databases.control() as connection:
         rows = await (await connection.execute(_SQL["spent"], {"workflows": list(planner_workflows)})).fetchall()
     return {row["model"]: Spending(spent=_bill(row), not_spent_again=_bill(row, prefix="reused_")) for row in rows}
+
+
+async def spending_by_day(databases: Databases, planner_workflows: Sequence[str]) -> dict[date, tuple[float, float]]:
+    """Return the USD that these planner workflows spent and did not spend again, by the day of the answer in UTC.
+
+    Raises:
+        NotPermitted: this process has no URL of the control database.
+        ServiceUnavailable: the control database can't be reached.
+    """
+    async with databases.control() as connection:
+        rows = await (await connection.execute(_SQL["by_day"], {"workflows": list(planner_workflows)})).fetchall()
+    return {row["day"]: (row["usd"], row["usd_not_spent_again"]) for row in rows}
 
 
 def _bill(row: Mapping[str, Any], prefix: str = "") -> Bill:

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from standfast.client import Standfast
 from standfast.dashboard.api import Api
+from standfast.dashboard.figures import Figures
 from standfast.dashboard.guard import HEADERS, Guard
 from standfast.dashboard.inbox import Inbox
 from standfast.dashboard.live import Streams
@@ -21,6 +22,7 @@ from standfast.dashboard.login import Login
 from standfast.dashboard.problems import Problems
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Sessions
+from standfast.dashboard.stats import StatsPage
 from standfast.dashboard.tickets import TicketPages
 from standfast.dashboard.viewing import Viewing
 from standfast.errors import StandfastError
@@ -44,6 +46,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     app = Starlette(
         routes=[
             *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
+            *_stats(settings, standfast, renderer),
             *_session(sessions, renderer),
             *_api(settings, standfast, Viewing(databases, by="api")),
             *_streams(standfast, closing),
@@ -68,6 +71,11 @@ def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),
     ]
+
+
+def _stats(settings: Settings, standfast: Standfast, renderer: Renderer) -> list[Route]:
+    stats = StatsPage(Figures(standfast, settings), settings, renderer)
+    return [Route("/stats", stats.show), Route("/api/stats", stats.as_json)]
 
 
 def _session(sessions: Sessions, renderer: Renderer) -> list[Route]:
