@@ -15,11 +15,12 @@ from standfast.characters import is_hidden
 
 _WIDTH = 640
 _ROW = 26  # of a horizontal bar, its gap included
-_LABEL = 190  # the column of labels to the left of horizontal bars
+_LABEL = 210  # the column of labels to the left of horizontal bars
 _VALUE = 70  # the room for the values to their right
 _LABEL_CHARACTERS = 26
 _HEIGHT, _TOP, _BOTTOM = 200, 22, 34  # of what stands upright: all of it, the room for values, the room for labels
 _CLASSES = ("one", "two")
+_EDGE = 24  # a date that stands closer to the edge would be cut
 _TICKS = 7  # dates below a time series, at most
 
 
@@ -84,7 +85,8 @@ def by_day(name: str, title: str, series: tuple[str, str], days: Mapping[date, t
                 kind=_CLASSES[place],
             )
         if number % each_labelled == 0:
-            _text(svg, x + wide / 2, _HEIGHT - _BOTTOM + 18, f"{day:%-d %b}", "middle")
+            middle = min(max(x + wide / 2, _EDGE), _WIDTH - _EDGE)
+            _text(svg, middle, _HEIGHT - _BOTTOM + 18, f"{day:%-d %b}", "middle")
     return _markup(svg)
 
 

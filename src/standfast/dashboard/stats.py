@@ -82,10 +82,10 @@ def panels(stats: Stats) -> Iterator[Panel]:
 
 
 def _ends(stats: Stats) -> Panel:
-    figures = [Bar(label=state.value, value=number, shown=f"{number:,}") for state, number in stats.tickets.items()]
+    figures = [_counted(state.value, number) for state, number in stats.tickets.items() if state.is_end]
     ended = sum(number for state, number in stats.tickets.items() if state.is_end)
     words = f"{ended:,} of {sum(stats.tickets.values()):,} tickets have ended."
-    return _bars("ends", "How tickets ended", words, figures, ("state", "tickets"))
+    return _bars("ends", "How tickets ended", words, figures, ("end", "tickets"))
 
 
 def _tickets_by_day(days: Sequence[Day]) -> Panel:

@@ -77,7 +77,7 @@ def test_names_of_others_are_text_and_leave_no_hidden_character(plot: Plot) -> N
 
 
 def test_bars_keep_their_proportions() -> None:
-    assert rectangles(horizontal([bar("a", 10), bar("b", 5), bar("c", 0)]), "width") == [380, 190, 0]
+    assert rectangles(horizontal([bar("a", 10), bar("b", 5), bar("c", 0)]), "width") == [360, 180, 0]
 
 
 def test_the_highest_bucket_fills_the_height_and_an_empty_one_has_no_number() -> None:
