@@ -303,7 +303,7 @@ class Standfast:
             await reveal(known, self._converter(run.workflow_id))
             entries += await timeline(run, self._converter, failing, calls)
         if any(entry.step == "execution" and "ledger" in entry.detail for entry in entries):
-            entries += await self._undos(workflow_id)
+            entries += await self._undo_entries(workflow_id)
         entries = [entry.model_copy(update={"link": self._event_link(entry)}) for entry in entries]
         return sorted(entries, key=lambda entry: entry.at)
 
@@ -316,7 +316,7 @@ class Standfast:
                 return await model_calls(databases, planners)
         return None
 
-    async def _undos(self, workflow_id: str) -> list[TimelineEntry]:
+    async def _undo_entries(self, workflow_id: str) -> list[TimelineEntry]:
         """Return an entry for each ticket that was to take this one back; a history doesn't know what followed it."""
         found: list[TimelineEntry] = []
         with suppress(UnknownTicket):
