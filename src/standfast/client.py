@@ -38,6 +38,7 @@ from standfast.errors import (
     DecisionUnrecorded,
     InvalidInput,
     NotPermitted,
+    PayloadLost,
     ServiceUnavailable,
     StandfastError,
     TicketConflict,
@@ -294,18 +295,20 @@ class Standfast:
         """
         runs = await self._histories(workflow_id)
         calls = await self._model_calls([name for run in runs for name in planner_workflows(run.events)])
-        entries: list[TimelineEntry] = []
-        for run in runs:
-            with self._translated(run.workflow_id):
-                described = await self._handle(run.workflow_id, run.run_id).describe()
-            failing = described.raw_description.pending_activities
-            known = chain(failures(run.events), (activity.last_failure for activity in failing))
-            await reveal(known, self._converter(run.workflow_id))
-            entries += await timeline(run, self._converter, failing, calls)
+        told = await asyncio.gather(*(self._timeline(run, calls) for run in runs))
+        entries = [entry for of_run in told for entry in of_run]
         if any(entry.step == "execution" and "ledger" in entry.detail for entry in entries):
             entries += await self._undo_entries(workflow_id)
         entries = [entry.model_copy(update={"link": self._event_link(entry)}) for entry in entries]
         return sorted(entries, key=lambda entry: entry.at)
+
+    async def _timeline(self, run: WorkflowHistory, calls: Calls | None) -> list[TimelineEntry]:
+        with self._translated(run.workflow_id):
+            described = await self._handle(run.workflow_id, run.run_id).describe()
+        failing = described.raw_description.pending_activities
+        known = chain(failures(run.events), (activity.last_failure for activity in failing))
+        await reveal(known, self._converter(run.workflow_id))
+        return await timeline(run, self._converter, failing, calls)
 
     async def _model_calls(self, planners: Sequence[str]) -> Calls | None:
         """Return what the model calls of planner workflows took, None if this process can't ask the journal."""
@@ -319,7 +322,7 @@ class Standfast:
     async def _undo_entries(self, workflow_id: str) -> list[TimelineEntry]:
         """Return an entry for each ticket that was to take this one back; a history doesn't know what followed it."""
         found: list[TimelineEntry] = []
-        with suppress(UnknownTicket):
+        with suppress(UnknownTicket, PayloadLost):  # that there is no further one, or that it was purged
             for number in count(1):
                 undo = _undo_id(workflow_id, number)
                 row = await self.row(undo)

@@ -14,6 +14,7 @@ from temporalio.converter import DataConverter
 
 from standfast import telling
 from standfast.domain import Record
+from standfast.errors import PayloadLost
 from standfast.recoveries import Recovery, recoveries, step_of, time_of, words_of
 from standfast.spending import ModelCall
 from standfast.steps import APPROVAL_DEADLINE
@@ -69,7 +70,6 @@ async def timeline(
     Raises:
         UnknownKey: a key is missing.
         PayloadRefused: a payload was changed, or belongs to another workflow.
-        PayloadLost: one was stored, and isn't there any more.
     """
     reader = _Reader(history, converter_of, calls)
     for event in history.events:
@@ -106,6 +106,14 @@ def _recovered(recovery: Recovery, run_id: str) -> TimelineEntry:
         run_id=run_id,
         event_id=recovery.event_id,
     )
+
+
+async def _kept(told: Awaitable[Told]) -> Told:
+    """Return what a step says, or that it was large, and is not stored any more."""
+    try:
+        return await told
+    except PayloadLost:
+        return Told(words="what it said is not stored any more")
 
 
 @dataclass(frozen=True)
@@ -179,12 +187,12 @@ class _Reader:
         elif started.continued_execution_run_id:
             self._add(event, "start", "ticket workflow continued as new", before=started.continued_execution_run_id)
         else:
-            told = await telling.of_start(started.input.payloads, self._converter)
+            told = await _kept(telling.of_start(started.input.payloads, self._converter))
             self._add(event, "start", "ticket workflow started", told, by=started.parent_workflow_execution.workflow_id)
 
     async def _workflow_completed(self, event: HistoryEvent) -> None:
         result = event.workflow_execution_completed_event_attributes.result.payloads
-        self._end(event, "ended", NOTHING if self._is_planner else await telling.of_end(result, self._converter))
+        self._end(event, "ended", NOTHING if self._is_planner else await _kept(telling.of_end(result, self._converter)))
 
     async def _workflow_failed(self, event: HistoryEvent) -> None:
         failure = event.workflow_execution_failed_event_attributes.failure
@@ -208,7 +216,7 @@ class _Reader:
         child = event.child_workflow_execution_completed_event_attributes
         planner = child.workflow_execution.workflow_id
         number = planner.rpartition("/")[2]
-        told = await telling.of_plan(child.result.payloads, self._converter_of(planner))
+        told = await _kept(telling.of_plan(child.result.payloads, self._converter_of(planner)))
         self._add(event, "planning", f"plan {number}", told, number=int(number))
 
     async def _timer_started(self, event: HistoryEvent) -> None:
@@ -243,9 +251,8 @@ class _Reader:
     async def _activity_completed(self, event: HistoryEvent) -> None:
         completed = event.activity_task_completed_event_attributes
         activity = self._asked[completed.scheduled_event_id].activity
-        told = self._bill(activity) or await telling.of_step(
-            activity.activity_type.name, activity.input.payloads, completed.result.payloads, self._converter
-        )
+        name, asked, answered = activity.activity_type.name, activity.input.payloads, completed.result.payloads
+        told = self._bill(activity) or await _kept(telling.of_step(name, asked, answered, self._converter))
         self._activity_ended(event, completed.scheduled_event_id, "", told)
 
     async def _activity_failed(self, event: HistoryEvent) -> None:

@@ -9,9 +9,11 @@ from playwright.async_api import Browser, Page, expect
 
 from standfast.decision import DecisionVerdict
 from standfast.outcome import State
+from standfast.steps import Pool
 from standfast.view import TicketView
 from tests.acceptance.test_dashboard_browser import clean_up, signed_in
-from tests.integration.installation import Installation, installed
+from tests.integration.installation import Installation, serving
+from tests.integration.shop import shop_of_its_own
 from tests.integration.test_dashboard import about, dashboard, refund, waiting
 from tests.processes import eventually
 
@@ -19,9 +21,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
-    async with installed(postgres, temporal_server) as installation:
-        yield installation
+async def installation(postgres: str) -> AsyncIterator[Installation]:
+    async with shop_of_its_own(postgres) as shop, serving(shop.installation.settings, *Pool):
+        yield shop.installation
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

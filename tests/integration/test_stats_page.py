@@ -27,7 +27,9 @@ from standfast.dashboard import figures
 from standfast.dashboard.figures import Figures
 from standfast.decision import DecisionVerdict
 from standfast.outcome import State
-from tests.integration.installation import Installation, database_name, installed
+from standfast.steps import Pool
+from tests.integration.installation import Installation, database_name, serving
+from tests.integration.shop import shop_of_its_own
 from tests.integration.test_dashboard import about, browser, dashboard, refund, sign_in, waiting
 from tests.processes import eventually
 
@@ -37,9 +39,10 @@ JSON = "application/problem+json"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shop(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
+async def shop(postgres: str) -> AsyncIterator[Installation]:
     """A shop with one ticket that was approved, one that was rejected, and one that waits."""
-    async with installed(postgres, temporal_server) as shop:
+    async with shop_of_its_own(postgres) as own, serving(own.installation.settings, *Pool):
+        shop = own.installation
         approved, rejected, _ = [await waiting(shop, refund(order), **about(order)) for order in (1001, 1002, 1003)]
         await shop.decide(approved, DecisionVerdict.APPROVE)
         await shop.decide(rejected, DecisionVerdict.REJECT, comment="no")
@@ -164,6 +167,16 @@ async def test_tickets_that_have_ended_are_read_once_however_often_and_by_how_ma
     for row in rows:
         assert counting.fetched[row.workflow_id] == (1 if row.state.is_end else 2)
     assert (await asked.newest("24h", "")).as_of == answers[0].as_of
+
+
+async def test_the_page_says_that_older_tickets_are_not_counted(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Standfast.stats, "__defaults__", ((), None, 2))  # where there are more than two
+    async with dashboard(shop.settings) as address, browser(address) as page:
+        await sign_in(shop.settings, page)
+        said = "Over the newest 2 tickets of these 7 days; older ones are not counted."
+        assert said in words(await page.get("/stats"))
 
 
 async def test_a_page_does_not_wait_long_for_figures(shop: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
+from psycopg.conninfo import make_conninfo
 
 from standfast.client import Standfast
 from standfast.dashboard.story import ENTRIES_SHOWN, story
@@ -19,7 +21,7 @@ from standfast.settings import Control
 from standfast.steps import Pool
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
-from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+from tests.integration.installation import CONSTRAINTS, Installation, database_name, prepare, serving
 from tests.integration.test_dashboard import about, browser, dashboard, sign_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -149,6 +151,21 @@ async def test_without_the_control_database_the_rest_is_told_and_what_is_missing
         models = [entry for entry in await client.history(executed.workflow_id) if entry.step == "model"]
     assert {entry.outcome for entry in models} == {"this process can't know tokens and price"}
     assert "input_tokens" not in models[0].detail
+
+
+async def test_what_was_large_is_told_as_long_as_it_is_stored(shop: Installation, provider: FakeProvider) -> None:
+    name = f"T-{uuid4().hex[:12]}"
+    provider.script[name] = [Answers(Plan())]
+    workflow_id = await shop.submit({}, id=name, metadata={"rows": ["Parcel never came. "] * 20_000}, **about(1003))
+    assert (await shop.client.wait(workflow_id)).state is State.DONE
+    stored = await shop.client.history(workflow_id)
+    assert stored[0].outcome == "for ana@example.com"
+    control = make_conninfo(shop.owner_url, dbname=database_name(shop.control_url))
+    with psycopg.connect(control) as connection:
+        connection.execute("DELETE FROM standfast.payload WHERE starts_with(workflow_id, %s)", [workflow_id])
+    left = await shop.client.history(workflow_id)
+    assert left[0].outcome == "what it said is not stored any more"
+    assert [entry.what for entry in left] == [entry.what for entry in stored]
 
 
 async def test_a_long_timeline_is_folded_by_step_and_hides_no_failure(shop: Installation, executed: TicketView) -> None:
