@@ -130,6 +130,22 @@ async def test_the_undo_and_what_it_takes_back_lead_to_each_other(
     assert f'href="/tickets/{executed.workflow_id}"' in (await page.get(f"/tickets/{undo}")).text
 
 
+async def test_of_many_findings_the_page_shows_a_few_and_the_file_has_all(
+    shop: Installation, provider: FakeProvider, page: httpx.AsyncClient
+) -> None:
+    name = f"T-{uuid4().hex[:12]}"
+    refunds = tuple(Operation(sql=REFUND, params=(order,)) for order in range(1010, 1018))
+    provider.script[name] = [Answers(Plan(operations=refunds))]
+    view = await shop.until_waiting(await shop.submit({}, id=name, **about(*range(1010, 1018))))
+    file = (await page.get(f"/tickets/{view.workflow_id}/history.json")).json()
+    (findings,) = [entry["detail"]["findings"] for entry in file if "findings" in entry["detail"]]
+    serious = [finding for finding in findings if finding["verdict"] != "auto"]
+    shown = (await page.get(f"/tickets/{view.workflow_id}")).text
+    assert len(serious) >= len(refunds)
+    assert f"and {len(serious) - 5} more, in the download" in shown
+    await shop.client.cancel(view.workflow_id)
+
+
 async def test_another_ticket_that_is_only_called_like_an_undo_is_none(
     shop: Installation, provider: FakeProvider
 ) -> None:
