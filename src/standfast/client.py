@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, count
 from typing import Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -23,6 +23,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -38,6 +39,7 @@ from standfast.errors import (
     DecisionUnrecorded,
     InvalidInput,
     NotPermitted,
+    PayloadLost,
     ServiceUnavailable,
     StandfastError,
     TicketConflict,
@@ -48,13 +50,14 @@ from standfast.outcome import Outcome, State
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
-from standfast.spending import spending
-from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.spending import model_calls, spending, spending_by_day
+from standfast.stats import KnownFacts, Stats, TicketFacts, facts, planner_workflows, summarized
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
+from standfast.telling import ticket_of
 from standfast.ticket import Ticket
-from standfast.timeline import TimelineEntry, timeline
+from standfast.timeline import Calls, TimelineEntry, timeline, undo_asked_for
 from standfast.translation import ANSWER, translated
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
@@ -85,6 +88,7 @@ class Standfast:
         self._temporal = temporal
         self._settings = settings
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
+        self._known_facts = KnownFacts()
 
     @classmethod
     @asynccontextmanager
@@ -331,15 +335,50 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
-        entries: list[TimelineEntry] = []
-        for run in await self._histories(workflow_id):
-            with self._translated(run.workflow_id):
-                described = await self._handle(run.workflow_id, run.run_id).describe()
-            failing = described.raw_description.pending_activities
-            converter = of_workflow(self._temporal.data_converter, self._temporal.namespace, run.workflow_id)
-            await reveal(chain(failures(run.events), (activity.last_failure for activity in failing)), converter)
-            entries += await timeline(run.workflow_id, run.events, converter, failing)
+        runs = await self._histories(workflow_id)
+        calls = await self._model_calls([name for run in runs for name in planner_workflows(run.events)])
+        told = await asyncio.gather(*(self._timeline(run, calls) for run in runs))
+        entries = [entry for of_run in told for entry in of_run]
+        if any(entry.step == "execution" and "ledger" in entry.detail for entry in entries):
+            entries += await self._undo_entries(workflow_id)
+        entries = [entry.model_copy(update={"link": self._event_link(entry)}) for entry in entries]
         return sorted(entries, key=lambda entry: entry.at)
+
+    async def _timeline(self, run: WorkflowHistory, calls: Calls | None) -> list[TimelineEntry]:
+        with self._translated(run.workflow_id):
+            described = await self._handle(run.workflow_id, run.run_id).describe()
+        failing = described.raw_description.pending_activities
+        known = chain(failures(run.events), (activity.last_failure for activity in failing))
+        await reveal(known, self._converter(run.workflow_id))
+        return await timeline(run, self._converter, failing, calls)
+
+    async def _model_calls(self, planners: Sequence[str]) -> Calls | None:
+        """Return what the model calls of planner workflows took, None if this process can't ask the journal."""
+        if self._settings.control.url is None:
+            return None
+        with suppress(ServiceUnavailable):  # the rest is worth showing without
+            async with Databases(self._settings, application="standfast history") as databases:
+                return await model_calls(databases, planners)
+        return None
+
+    async def _undo_entries(self, workflow_id: str) -> list[TimelineEntry]:
+        """Return an entry for each ticket that was to take this one back; a history doesn't know what followed it."""
+        found: list[TimelineEntry] = []
+        with suppress(UnknownTicket, PayloadLost):  # that there is no further one, or that it was purged
+            for number in count(1):
+                undo = _undo_id(workflow_id, number)
+                row = await self.row(undo)
+                with self._translated(undo):
+                    first = await anext(self._handle(undo).fetch_history_events(page_size=1))
+                began = first.workflow_execution_started_event_attributes
+                ticket = await ticket_of(began.input.payloads, self._converter(undo))
+                if ticket is not None and ticket.undo_of == workflow_id:
+                    found.append(undo_asked_for(row, ticket, began.original_execution_run_id))
+        return found
+
+    def _converter(self, workflow_id: str) -> DataConverter:
+        """Return the converter for one workflow's payloads."""
+        return of_workflow(self._temporal.data_converter, self._temporal.namespace, workflow_id)
 
     async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
         """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
@@ -362,24 +401,31 @@ class Standfast:
     async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
         """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.
 
+        Each ticket's histories are read, but of one that has ended once only.
+
         Raises:
             UnknownTarget: the settings don't name one of the targets.
             NotPermitted: this process has no URL of the control database, which knows what model calls cost.
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
+        as_of = datetime.now(UTC)
         rows = await self.tickets(targets=targets, since=since, limit=limit)
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def read(row: TicketRow) -> TicketFacts | None:
-            async with slots:
-                with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it meanwhile
-                    return facts(row, await self._histories(row.workflow_id))
-            return None
+            known = self._known_facts.find(row)
+            if known is None:
+                async with slots:
+                    with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it meanwhile
+                        known = facts(row, await self._histories(row.workflow_id))
+                        self._known_facts.keep(known)
+            return known
 
         tickets = [ticket for ticket in await asyncio.gather(*map(read, rows)) if ticket is not None]
+        planners = [planner for ticket in tickets for planner in ticket.planner_workflows]
         async with Databases(self._settings, application="standfast stats") as databases:
-            models = await spending(databases, [planner for ticket in tickets for planner in ticket.planner_workflows])
-        return summarized(tickets, models)
+            models, days = await spending(databases, planners), await spending_by_day(databases, planners)
+        return summarized(tickets, models, days, as_of=as_of, limit=limit)
 
     async def decide(
         self,
@@ -528,6 +574,10 @@ class Standfast:
             return None
         return f"{ui.rstrip('/')}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe='')}"
 
+    def _event_link(self, entry: TimelineEntry) -> str | None:
+        workflow = self.ui_link(entry.workflow_id)
+        return workflow and f"{workflow}/{quote(entry.run_id)}/history/events/{entry.event_id}"
+
     def _handle(self, workflow_id: str, run_id: str | None = None) -> WorkflowHandle[TicketWorkflow, Outcome]:
         return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id, run_id=run_id)
 
@@ -602,11 +652,16 @@ def _started(history: WorkflowHistory) -> WorkflowExecutionStartedEventAttribute
     return history.events[0].workflow_execution_started_event_attributes
 
 
+def _undo_id(original: str, number: int) -> str:
+    """Return the id of the ticket that takes another one back, for the first, second, ... time that it is tried."""
+    return f"{original}-undo{number if number > 1 else ''}"
+
+
 def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
     original = view.ticket
     try:
         return Ticket(
-            id=f"{original.id}-undo{number if number > 1 else ''}",
+            id=_undo_id(original.id, number),
             title=f"Undo {original.title or original.id}"[:500],
             body=f"Take back what {view.workflow_id} has changed. {view.outcome.reason if view.outcome else ''}",
             requester=by,

@@ -35,6 +35,8 @@ class Recovery(Record):
     """Something failed, and the work went on."""
 
     workflow_id: str
+    event_id: int
+    """Of the event in its history that tells of it."""
     step: str
     """One of context, planning, model, tool, validation, decision, execution, end, workflow."""
     failed: str
@@ -92,6 +94,7 @@ def recoveries(
 class _Asked:
     """A task that was handed out."""
 
+    event_id: int
     at: datetime
     activity: ActivityTaskScheduledEventAttributes
 
@@ -131,7 +134,7 @@ class _Reader:
 
     def _scheduled(self, event: HistoryEvent) -> None:
         activity = event.activity_task_scheduled_event_attributes
-        self._asked[event.event_id] = _Asked(time_of(event.event_time), activity)
+        self._asked[event.event_id] = _Asked(event.event_id, time_of(event.event_time), activity)
 
     def _activity_started(self, event: HistoryEvent) -> None:
         self._started[event.activity_task_started_event_attributes.scheduled_event_id] = event
@@ -153,19 +156,19 @@ class _Reader:
             return  # cancelled before any attempt began
         started = event.activity_task_started_event_attributes
         if started.attempt > 1:
-            resumed_at = time_of(event.event_time)
-            self._found.append(self._recovery(asked, started.last_failure, started.attempt, resumed_at))
+            self._found.append(self._recovery(asked, started.last_failure, started.attempt, event))
 
-    def _recovery(self, asked: _Asked, failure: Failure, attempt: int, resumed_at: datetime | None) -> Recovery:
+    def _recovery(self, asked: _Asked, failure: Failure, attempt: int, went_on: HistoryEvent | None) -> Recovery:
         failed, words = _in_words(failure, asked.activity)
         return Recovery(
             workflow_id=self._workflow_id,
+            event_id=asked.event_id if went_on is None else went_on.event_id,
             step=step_of(asked.activity.activity_type.name),
             failed=failed,
             failure=words,
             attempt=attempt,
             since=asked.at,
-            resumed_at=resumed_at,
+            resumed_at=None if went_on is None else time_of(went_on.event_time),
         )
 
     def _task_scheduled(self, event: HistoryEvent) -> None:
@@ -179,22 +182,23 @@ class _Reader:
             words = f"its worker went away (a task waited for it for {waited})"
         else:
             words = f"its worker went away in the middle of a task (no answer for {waited})"
-        self._interrupt(at, WORKER_LOST, words)
+        self._interrupt(event, WORKER_LOST, words)
 
     def _task_failed(self, event: HistoryEvent) -> None:
         failed = event.workflow_task_failed_event_attributes
         if failed.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:  # mere news in between
-            words = f"a worker failed on the workflow itself: {_message(failed.failure)}"
-            self._interrupt(time_of(event.event_time), WORKFLOW_TASK_FAILED, words)
+            words = f"a worker failed on the workflow itself: {words_of(failed.failure)}"
+            self._interrupt(event, WORKFLOW_TASK_FAILED, words)
 
-    def _interrupt(self, at: datetime, failed: str, words: str) -> None:
+    def _interrupt(self, event: HistoryEvent, failed: str, words: str) -> None:
         if self._interrupted is None:
             self._interrupted = Recovery(
                 workflow_id=self._workflow_id,
+                event_id=event.event_id,
                 step=WORKFLOW,
                 failed=failed,
                 failure=words,
-                since=self._task_at or at,
+                since=self._task_at or time_of(event.event_time),
                 resumed_at=None,
             )
 
@@ -208,7 +212,7 @@ def _in_words(failure: Failure, activity: ActivityTaskScheduledEventAttributes) 
     """Return what failed, for counting and in words."""
     if not failure.HasField("timeout_failure_info"):
         kind = failure.application_failure_info.type or "unknown"
-        return kind, _message(failure)
+        return kind, words_of(failure)
     if failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT:
         silence = activity.heartbeat_timeout.ToTimedelta().total_seconds()
         return WORKER_LOST, f"the worker went away (no heartbeat for {silence:g} s)"
@@ -216,7 +220,8 @@ def _in_words(failure: Failure, activity: ActivityTaskScheduledEventAttributes) 
     return TIMED_OUT, f"no answer within {limit:g} s"
 
 
-def _message(failure: Failure) -> str:
+def words_of(failure: Failure) -> str:
+    """Return what failed, in words and on one line."""
     return " ".join(_words(failure).split()) or "(without a message)"
 
 

@@ -1,6 +1,7 @@
 """What model calls cost, and what the journal of their answers saved: from the table `standfast.model_call`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from standfast.domain import Record
@@ -34,6 +35,29 @@ class Spending(Record):
     """What retries would have paid again, had the answers not been on record."""
 
 
+class ModelCall(Record):
+    """One answer that is on record, and what it took. None: not known."""
+
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    usd: float | None
+    reused: int
+    """How often it spared another call."""
+
+
+async def model_calls(databases: Databases, planner_workflows: Sequence[str]) -> dict[tuple[str, str], ModelCall]:
+    """Return the calls of these planner workflows, by their run ids and activity ids.
+
+    Raises:
+        NotPermitted: this process has no URL of the control database.
+        ServiceUnavailable: the control database can't be reached.
+    """
+    async with databases.control() as connection:
+        rows = await (await connection.execute(_SQL["calls"], {"workflows": list(planner_workflows)})).fetchall()
+    return {(row["run_id"], row["activity_id"]): ModelCall.model_validate(row) for row in rows}
+
+
 async def spending(databases: Databases, planner_workflows: Sequence[str]) -> dict[str, Spending]:
     """Return what these planner workflows spent, by model, the most used first.
 
@@ -46,6 +70,18 @@ async def spending(databases: Databases, planner_workflows: Sequence[str]) -> di
     async with databases.control() as connection:
         rows = await (await connection.execute(_SQL["spent"], {"workflows": list(planner_workflows)})).fetchall()
     return {row["model"]: Spending(spent=_bill(row), not_spent_again=_bill(row, prefix="reused_")) for row in rows}
+
+
+async def spending_by_day(databases: Databases, planner_workflows: Sequence[str]) -> dict[date, tuple[float, float]]:
+    """Return the USD that these planner workflows spent and did not spend again, by the day of the answer in UTC.
+
+    Raises:
+        NotPermitted: this process has no URL of the control database.
+        ServiceUnavailable: the control database can't be reached.
+    """
+    async with databases.control() as connection:
+        rows = await (await connection.execute(_SQL["by_day"], {"workflows": list(planner_workflows)})).fetchall()
+    return {row["day"]: (row["usd"], row["usd_not_spent_again"]) for row in rows}
 
 
 def _bill(row: Mapping[str, Any], prefix: str = "") -> Bill:

@@ -3,10 +3,11 @@
 import json
 import math
 import statistics
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -19,6 +20,9 @@ from standfast.recoveries import Recovery, recoveries, step_of, time_of
 from standfast.spending import Bill, Spending
 from standfast.visibility import TicketRow
 
+# Seconds. Each is about three times the one before, and a duration that people know.
+_EDGES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400, 259_200)
+_LONGER = ((172_800, 86_400, "d"), (7200, 3600, "h"), (120, 60, "min"))  # from, unit, both in seconds
 _UNDECIDED = (State.EXPIRED, State.CANCELLED, State.FAILED)  # ends of a wait that nobody decided
 
 
@@ -38,6 +42,36 @@ class TicketFacts:
     planner_workflows: tuple[str, ...]
 
 
+class KnownFacts:
+    """Facts of tickets that have ended, which never change; what was not asked for the longest is forgotten first."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._facts: dict[tuple[str, datetime], TicketFacts] = {}
+
+    def find(self, row: TicketRow) -> TicketFacts | None:
+        """Return the facts of a ticket, None if they are not known, or may still change."""
+        if row.closed_at is None or (found := self._facts.pop((row.workflow_id, row.closed_at), None)) is None:
+            return None
+        self.keep(found)
+        return found
+
+    def keep(self, found: TicketFacts) -> None:
+        """Keep the facts of a ticket, if it has ended."""
+        if found.row.closed_at is not None:
+            self._facts[found.row.workflow_id, found.row.closed_at] = found
+            while len(self._facts) > self._most:
+                del self._facts[next(iter(self._facts))]
+
+
+class Bucket(Record):
+    """How many durations are about as long."""
+
+    up_to: float | None
+    """Seconds, this many included; None: longer than all other buckets."""
+    number: int
+
+
 class Spread(Record):
     """How durations are spread, in seconds."""
 
@@ -46,6 +80,8 @@ class Spread(Record):
     p90: float
     """Nine of ten took no longer."""
     max: float
+    histogram: tuple[Bucket, ...]
+    """From the shortest to the longest; each bucket reaches about three times as far as the one before."""
 
 
 class RecoveryFigures(Spread):
@@ -56,9 +92,24 @@ class RecoveryFigures(Spread):
     """See standfast.recoveries.Recovery."""
 
 
+class Day(Record):
+    """What happened on one day, by UTC."""
+
+    day: date
+    submitted: int
+    ended: int
+    usd: float
+    """What model calls cost, as far as their price is known..."""
+    usd_not_spent_again: float
+    """...and what answers of this day, being on record, spared later."""
+
+
 class Stats(Record):
     """The figures. A spread is None if there was nothing of its kind."""
 
+    as_of: datetime
+    limit: int
+    """How many tickets are looked at, at most: the newest ones."""
     tickets: dict[State, int]
     """Number of tickets by state, ends and others."""
     waiting: Spread | None
@@ -77,6 +128,8 @@ class Stats(Record):
     """Attempts beyond the first, by step."""
     model_calls: Spending
     models: dict[str, Spending]
+    days: tuple[Day, ...]
+    """Those on which something happened, in their order."""
 
 
 def planner_workflows(events: Sequence[HistoryEvent]) -> list[str]:
@@ -112,13 +165,25 @@ def facts(row: TicketRow, histories: Sequence[WorkflowHistory]) -> TicketFacts:
     )
 
 
-def summarized(tickets: Sequence[TicketFacts], models: Mapping[str, Spending]) -> Stats:
-    """Return the figures over `tickets`; `models` is what their planner workflows spent."""
+def summarized(
+    tickets: Sequence[TicketFacts],
+    models: Mapping[str, Spending],
+    days: Mapping[date, tuple[float, float]],
+    *,
+    as_of: datetime,
+    limit: int,
+) -> Stats:
+    """Return the figures over `tickets`.
+
+    `models` is what their planner workflows spent, `days` the USD that they spent and did not spend again.
+    """
     found = [recovery for ticket in tickets for recovery in ticket.recoveries]
     ended = [(t.row.closed_at - t.submitted_at).total_seconds() for t in tickets if t.row.closed_at is not None]
     counts = Counter(ticket.row.state for ticket in tickets)
     retries = sum((Counter(ticket.retries) for ticket in tickets), Counter[str]())
     return Stats(
+        as_of=as_of,
+        limit=limit,
         tickets={state: counts[state] for state in State if counts[state]},
         waiting=_spread([wait for ticket in tickets for wait in ticket.waits]),
         decision=_spread([after for ticket in tickets for after in ticket.decided_after]),
@@ -132,7 +197,16 @@ def summarized(tickets: Sequence[TicketFacts], models: Mapping[str, Spending]) -
             not_spent_again=sum((model.not_spent_again for model in models.values()), Bill()),
         ),
         models=dict(models),
+        days=tuple(_days(tickets, days)),
     )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: `0.04 s`, `2.1 s`, `35.0 min`, `7.5 h`."""
+    for least, unit, name in _LONGER:
+        if seconds >= least:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _states(events: Sequence[HistoryEvent]) -> list[tuple[datetime, State]]:
@@ -178,4 +252,19 @@ def _spread(seconds: Sequence[float]) -> Spread | None:
     in_order = sorted(seconds)
     p90 = in_order[math.ceil(0.9 * len(in_order)) - 1]
     shown = (round(value, 3) for value in (statistics.median(in_order), p90, in_order[-1]))
-    return Spread(number=len(in_order), **dict(zip(("median", "p90", "max"), shown, strict=True)))
+    figures = dict(zip(("median", "p90", "max"), shown, strict=True))
+    return Spread(number=len(in_order), histogram=_histogram(in_order), **figures)
+
+
+def _histogram(in_order: Sequence[float]) -> tuple[Bucket, ...]:
+    edges = (*_EDGES, None)
+    counts = Counter(bisect_left(_EDGES, seconds) for seconds in in_order)
+    return tuple(Bucket(up_to=edges[n], number=counts[n]) for n in range(min(counts), max(counts) + 1))
+
+
+def _days(tickets: Sequence[TicketFacts], spent: Mapping[date, tuple[float, float]]) -> Iterator[Day]:
+    submitted = Counter(ticket.submitted_at.astimezone(UTC).date() for ticket in tickets)
+    ended = Counter(ticket.row.closed_at.astimezone(UTC).date() for ticket in tickets if ticket.row.closed_at)
+    for day in sorted({*submitted, *ended, *spent}):
+        usd, not_again = spent.get(day, (0.0, 0.0))
+        yield Day(day=day, submitted=submitted[day], ended=ended[day], usd=usd, usd_not_spent_again=not_again)

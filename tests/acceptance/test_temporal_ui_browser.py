@@ -71,3 +71,16 @@ async def test_without_a_session_temporals_ui_shows_nothing(
     await expect(page.get_by_role("heading", name=ticket.workflow_id)).to_be_visible()
     assert WORDS not in await page.content()
     await page.close()
+
+
+async def test_an_entry_of_the_timeline_leads_to_its_event(
+    installation: Installation, chromium: Browser, url: str, ticket: TicketView
+) -> None:
+    async with signed_in(chromium, url, installation.settings) as page:
+        await page.goto(f"/tickets/{ticket.workflow_id}")
+        entry = page.locator(".timeline li").filter(has_text="read the context")
+        link = entry.get_by_role("link", name="in Temporal's UI")
+        address = await link.get_attribute("href")
+        await link.click()
+        await expect(page.get_by_text("Activity Task Completed").first).to_be_visible(timeout=LONG)
+        assert page.url == address

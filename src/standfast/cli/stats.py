@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from standfast.stats import Spread, Stats
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONGER = ((172_800, 86_400, "d"), (7200, 3600, "h"), (120, 60, "min"))  # from, unit, both in seconds
 
 
 @click.command()
@@ -80,15 +79,9 @@ def _page(found: "Stats", output: Output, after: datetime | None) -> None:
 def _row(name: str, spread: "Spread | None") -> list[Any]:
     if spread is None:
         return [name, 0, None, None, None]
-    return [name, spread.number, _duration(spread.median), _duration(spread.p90), _duration(spread.max)]
+    from standfast.stats import duration  # noqa: PLC0415 - commands import when they run
 
-
-def _duration(seconds: float) -> str:
-    """Return a duration for people: `0.04 s`, `2.1 s`, `35 min`, `7.5 h`."""
-    for least, unit, name in _LONGER:
-        if seconds >= least:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    return [name, spread.number, *map(duration, (spread.median, spread.p90, spread.max))]
 
 
 def _bill(bill: "Bill") -> str:

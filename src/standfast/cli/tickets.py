@@ -124,9 +124,9 @@ def history(invocation: Invocation, ticket: str) -> None:
             output.document(entries)
         else:
             cells: list[list[Any]] = [
-                [moment(e.at), e.step, e.what, e.detail.get("seconds"), e.attempt, e.detail.get("failure")]
+                [moment(e.at), e.step, e.what, e.outcome, e.detail.get("seconds"), e.attempt, e.detail.get("failure")]
                 for e in entries
             ]
-            output.table(["time", "step", "what", "seconds", "attempt", "failure"], cells)
+            output.table(["time", "step", "what", "outcome", "seconds", "attempt", "failure"], cells)
 
     run(work())

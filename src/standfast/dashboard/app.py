@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from standfast.client import Standfast
 from standfast.dashboard.api import Api
+from standfast.dashboard.figures import Figures
 from standfast.dashboard.guard import HEADERS, Guard
 from standfast.dashboard.identity import People, SignedIn
 from standfast.dashboard.inbox import Inbox
@@ -24,6 +25,7 @@ from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.problems import Problems
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Sessions
+from standfast.dashboard.stats import StatsPage
 from standfast.dashboard.tickets import TicketPages
 from standfast.dashboard.tokens import Tokens
 from standfast.dashboard.trusted_proxy import Proxied, ProxyLogin
@@ -52,6 +54,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
         routes=[
             Route("/", Inbox(standfast, settings, renderer, databases).show),
             *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
+            *_stats(settings, standfast, renderer),
             *ways_in,
             *_api(settings, standfast, Viewing(databases, by="api")),
             *_streams(standfast, closing),
@@ -75,6 +78,11 @@ def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),
     ]
+
+
+def _stats(settings: Settings, standfast: Standfast, renderer: Renderer) -> list[Route]:
+    stats = StatsPage(Figures(standfast, settings), settings, renderer)
+    return [Route("/stats", stats.show), Route("/api/stats", stats.as_json)]
 
 
 def _people(

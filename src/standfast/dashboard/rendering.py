@@ -29,6 +29,13 @@ class Renderer:
         self._environment.globals.update(effect_sentence=effect_sentence, age=text.age)
 
     def page(self, request: Request, template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
-        """Return the page that `template` makes of `content`; it also knows the `session`, None if there is none."""
-        known = {"session": getattr(request.state, "session", None), "now": datetime.now(UTC)}
+        """Return the page that `template` makes of `content`; it also knows the `session`, None if there is none.
+
+        And `now`, and `here`, the path that was asked for.
+        """
+        known = {
+            "session": getattr(request.state, "session", None),
+            "now": datetime.now(UTC),
+            "here": request.url.path,
+        }
         return HTMLResponse(self._environment.get_template(template).render(known | content), status_code=status)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.deciding import DecisionForm, deliver, rights
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
+from standfast.dashboard.story import story
 from standfast.dashboard.viewing import Viewing
 from standfast.documents import validate
 from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, UnknownTicket
@@ -26,7 +28,6 @@ from standfast.web_address import LOOPBACK
 
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""
-ENTRIES_SHOWN = 300
 
 _STEPS = ("context", "plan", "check", "decision", "execution")
 _AT: dict[State, int] = {
@@ -99,8 +100,7 @@ class TicketPages:
             rights=rights(view, request.state.session, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
-            entries=None if entries is None else entries[-ENTRIES_SHOWN:],
-            entries_left_out=max(0, len(entries or ()) - ENTRIES_SHOWN),
+            story=None if entries is None else story(entries, partial(_by_this_name, request)),
             refused=refused,
             fields=fields or {},
         )
