@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, count
 from typing import Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -468,18 +468,40 @@ class Standfast:
         view = await self.view(workflow_id)
         if view.outcome is None or view.outcome.execution is None:
             raise InvalidInput(f"{workflow_id} is {view.state} and has changed nothing that could be taken back")
-        number = 1
-        while True:
+        earlier, ticket = await self._undos(view, by)
+        if earlier and not earlier[-1].state.is_end:
+            return Submitted(workflow_id=earlier[-1].workflow_id, started=False)
+        if earlier and earlier[-1].state is State.DONE:
+            message = f"{workflow_id} was taken back by {earlier[-1].workflow_id}"
+            raise DecisionRefused(message, reason=Refusal.UNDONE)
+        try:
+            return await self.submit(ticket)
+        except TicketConflict:  # somebody else has asked for it at the same moment
+            return Submitted(workflow_id=ticket.workflow_id, started=False)
+
+    async def undos(self, view: TicketView) -> list[TicketView]:
+        """Return the tickets that took this one back or were to do so, oldest first.
+
+        Raises:
+            InvalidInput: its undo can't be named.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        if view.outcome is None or view.outcome.execution is None:
+            return []
+        return (await self._undos(view, view.ticket.requester))[0]
+
+    async def _undos(self, view: TicketView, by: str) -> tuple[list[TicketView], Ticket]:
+        """Return a ticket's undos, oldest first, and the one that would be next."""
+        found: list[TicketView] = []
+        for number in count(1):
             ticket = _undo_ticket(view, number, by)
             try:
-                earlier = await self.view(ticket.workflow_id)
+                known = await self.view(ticket.workflow_id)
             except UnknownTicket:
-                return await self.submit(ticket)
-            if not earlier.state.is_end:
-                return Submitted(workflow_id=ticket.workflow_id, started=False)
-            if earlier.state is State.DONE:
-                raise DecisionRefused(f"{workflow_id} was taken back by {ticket.workflow_id}", reason=Refusal.UNDONE)
-            number += 1
+                break
+            if known.ticket.undo_of == view.workflow_id:  # else its id is used by something else
+                found.append(known)
+        return found, ticket
 
     def ui_link(self, workflow_id: str) -> str | None:
         """Return the address of the workflow in Temporal's own UI, None if the settings don't name one."""

@@ -66,6 +66,7 @@ def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing
         Route("/", Inbox(standfast, settings, renderer).show),
         Route(_TICKET, tickets.show),
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
+        Route(f"{_TICKET}/undo", tickets.undo, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),
     ]
 
@@ -86,6 +87,7 @@ def _api(settings: Settings, standfast: Standfast, viewing: Viewing) -> list[Rou
         Route("/api/tickets", api.submit, methods=["POST"]),
         Route(f"/api{_TICKET}", api.show),
         Route(f"/api{_TICKET}/decision", api.decide, methods=["POST"]),
+        Route(f"/api{_TICKET}/undo", api.undo, methods=["POST"]),
     ]
 
 

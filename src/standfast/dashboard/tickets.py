@@ -70,8 +70,19 @@ class TicketPages:
         except UnknownTicket:
             raise
         except (DecisionRefused, InvalidInput) as error:
-            return await self._page(request, refused=str(error), fields=fields, status=status_of(error))
+            refused = f"Your decision changed nothing: {error}."
+            return await self._page(request, refused=refused, fields=fields, status=status_of(error))
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
+
+    async def undo(self, request: Request) -> Response:
+        """Start the undo of the ticket, or find the one that is under way, and go there."""
+        try:
+            undo = await self._standfast.undo(workflow_id(request), by=request.state.session.user)
+        except UnknownTicket:
+            raise
+        except (DecisionRefused, InvalidInput) as error:
+            return await self._page(request, refused=f"Nothing is taken back: {error}.", status=status_of(error))
+        return RedirectResponse(f"/tickets/{undo.workflow_id}", status_code=303)
 
     async def history(self, request: Request) -> Response:
         """Return the timeline as a file."""
@@ -95,6 +106,7 @@ class TicketPages:
             status=status,
             **_content(view),
             conflicts=await self._conflicts(view),
+            undos=await self._undos(view),
             rights=rights(view, request.state.session, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
@@ -109,6 +121,13 @@ class TicketPages:
             return await self._standfast.conflicts(view)
         except ServiceUnavailable:  # the ticket is worth showing without
             return ()
+
+    async def _undos(self, view: TicketView) -> Sequence[TicketView] | None:
+        """Return the tickets that take this one back, None if it is not known."""
+        try:
+            return await self._standfast.undos(view)
+        except (InvalidInput, ServiceUnavailable):  # the ticket is worth showing without
+            return None
 
     async def _timeline(self, workflow_id: str) -> Sequence[TimelineEntry] | None:
         try:

@@ -1,0 +1,112 @@
+"""The ticket page over real HTTP: what an approver can read there and do, without JavaScript as well."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from standfast.decision import DecisionVerdict
+from standfast.outcome import State
+from standfast.view import TicketView
+from tests.integration.installation import Installation, installed
+from tests.integration.test_dashboard import ME, about, browser, dashboard, delete, page, refund, sign_in, waiting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+APPROVE, REJECT = DecisionVerdict.APPROVE, DecisionVerdict.REJECT
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
+    async with installed(postgres, temporal_server) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def approver(installation: Installation) -> AsyncIterator[httpx.AsyncClient]:
+    async with dashboard(installation.settings) as url, browser(url) as client:
+        await sign_in(installation.settings, client)
+        yield client
+
+
+async def executed(installation: Installation, order: int) -> TicketView:
+    view = await waiting(installation, refund(order), **about(order))
+    await installation.decide(view, APPROVE)
+    assert (await installation.client.wait(view.workflow_id)).state is State.DONE
+    return await installation.client.view(view.workflow_id)
+
+
+# --- taking it back --------------------------------------------------------------------------------------------------
+
+
+async def test_a_done_ticket_is_taken_back_by_a_button_and_a_ticket_of_its_own(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    done = await executed(installation, 1000)
+    assert "Undo this" in (await approver.get(page(done))).text
+    started = await approver.post(f"{page(done)}/undo")
+    assert (started.status_code, started.headers["location"]) == (303, f"{page(done)}-undo")
+    undo = await installation.until_waiting(f"{done.workflow_id}-undo")
+    assert undo.ticket.requester == ME
+    assert f'href="{page(done)}"' in (await approver.get(page(undo))).text
+
+    under_way = (await approver.get(page(done))).text
+    assert "An undo is under way" in under_way
+    assert f'href="{page(undo)}"' in under_way
+    assert "Undo this" not in under_way
+    again = await approver.post(f"{page(done)}/undo")
+    assert again.headers["location"] == page(undo)
+
+    await installation.decide(undo, APPROVE)
+    assert (await installation.client.wait(undo.workflow_id)).state is State.DONE
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1000") == [(0,)]
+    taken_back = (await approver.get(page(done))).text
+    assert "Taken back by" in taken_back
+    assert "Undo this" not in taken_back
+    late = await approver.post(f"{page(done)}/undo")
+    assert late.status_code == 409
+    assert f"was taken back by {undo.workflow_id}" in late.text
+
+
+async def test_an_undo_that_was_rejected_can_be_asked_for_once_more(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    done = await executed(installation, 1001)
+    first = await approver.post(f"/api{page(done)}/undo")
+    assert (first.status_code, first.json()["started"]) == (201, True)
+    assert (await approver.post(f"/api{page(done)}/undo")).status_code == 200
+    undo = await installation.until_waiting(first.json()["workflow_id"])
+    await installation.decide(undo, REJECT, comment="it was right")
+    await installation.client.wait(undo.workflow_id)
+    text = (await approver.get(page(done))).text
+    assert "An undo ended without a change" in text
+    assert "Undo this" in text
+    second = await approver.post(f"/api{page(done)}/undo")
+    assert second.json() == {"workflow_id": f"{done.workflow_id}-undo2", "started": True}
+    undo = await installation.until_waiting(second.json()["workflow_id"])
+    await installation.decide(undo, REJECT, comment="clean up")
+
+
+async def test_a_ticket_that_changed_nothing_offers_no_undo(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, delete(1002), **about(1002))
+    await installation.decide(view, REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    assert "Undo this" not in (await approver.get(page(view))).text
+    refused = await approver.post(f"/api{page(view)}/undo")
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid-input")
+
+
+async def test_a_ticket_that_only_has_the_name_of_an_undo_is_none(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    done = await executed(installation, 1003)
+    impostor = await waiting(installation, refund(1004), id=f"{done.ticket.id}-undo", **about(1004))
+    assert "Undo this" in (await approver.get(page(done))).text
+    started = await approver.post(f"{page(done)}/undo")
+    assert started.headers["location"] == f"{page(done)}-undo2"
+    undo = await installation.until_waiting(f"{done.workflow_id}-undo2")
+    for view in (impostor, undo):
+        await installation.decide(view, REJECT, comment="clean up")
