@@ -32,6 +32,7 @@ from standfast.codec.reading import failures, of_workflow, reveal
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.documents import read_json_documents, validate
 from standfast.domain import Record
+from standfast.drafts import Draft, drafts
 from standfast.errors import (
     DecisionRefused,
     DecisionUnrecorded,
@@ -299,13 +300,27 @@ class Standfast:
             entries += await timeline(run.workflow_id, run.events, converter, failing)
         return sorted(entries, key=lambda entry: entry.at)
 
-    async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
-        """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
+    async def drafts(self, workflow_id: str) -> list[Draft]:
+        """Return the plans that the agent made for a ticket, oldest first, as far as Temporal still knows them.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        runs = await self._runs(workflow_id)
+        return await drafts(runs, self._temporal.data_converter, self._temporal.namespace)
+
+    async def _runs(self, workflow_id: str) -> list[WorkflowHistory]:
+        """Return the histories of a ticket's workflow, one a run, oldest first."""
         runs = [await self._history(workflow_id)]
-        # What ended long ago, Temporal has removed: runs that were continued, and planners.
-        with suppress(UnknownTicket):
+        with suppress(UnknownTicket):  # what ended long ago, Temporal has removed
             while earlier := _started(runs[0]).continued_execution_run_id:
                 runs.insert(0, await self._history(workflow_id, earlier))
+        return runs
+
+    async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
+        """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
+        runs = await self._runs(workflow_id)
         planners: list[WorkflowHistory] = []
         for planner in (name for run in runs for name in planner_workflows(run.events)):
             with suppress(UnknownTicket):

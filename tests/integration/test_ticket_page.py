@@ -10,7 +10,18 @@ from standfast.decision import DecisionVerdict
 from standfast.outcome import State
 from standfast.view import TicketView
 from tests.integration.installation import Installation, installed
-from tests.integration.test_dashboard import ME, about, browser, dashboard, delete, page, refund, sign_in, waiting
+from tests.integration.test_dashboard import (
+    ME,
+    about,
+    browser,
+    dashboard,
+    delete,
+    form,
+    page,
+    refund,
+    sign_in,
+    waiting,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -110,3 +121,39 @@ async def test_a_ticket_that_only_has_the_name_of_an_undo_is_none(
     undo = await installation.until_waiting(f"{done.workflow_id}-undo2")
     for view in (impostor, undo):
         await installation.decide(view, REJECT, comment="clean up")
+
+
+# --- what changed between plans --------------------------------------------------------------------------------------
+
+
+async def test_after_asking_for_changes_the_page_shows_who_asked_for_what_and_what_came_of_it(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    plans = {"plan": refund(1010), "mended": refund(1011)}
+    view = await waiting(installation, {}, metadata=plans, **about(1010, 1011))
+    assert "What changed between the plans" not in (await approver.get(page(view))).text
+    asked = form(view, "revise", comment="<b>1011</b> it is")
+    assert (await approver.post(f"{page(view)}/decision", data=asked)).status_code == 303
+    second = await installation.until(view.workflow_id, lambda now: (now.plan_number, now.state) == (2, State.WAITING))
+    text = (await approver.get(page(view))).text
+    for promised in (
+        "From plan 1 to plan 2",
+        f"{ME} asked for changes:",
+        "&lt;b&gt;1011&lt;/b&gt; it is",
+        "<del>1010</del>",
+        "<ins>1011</ins>",
+    ):
+        assert promised in text
+    await installation.decide(second, REJECT, comment="clean up")
+
+
+async def test_a_plan_that_checks_sent_back_is_compared_with_the_next_too(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    unbounded = {"operations": [{"sql": "UPDATE shop.orders SET status = 'please'"}]}
+    view = await waiting(installation, {}, metadata={"plan": unbounded, "mended": refund(1012)}, **about(1012))
+    assert view.plan_number == 2
+    text = (await approver.get(page(view))).text
+    assert "Sent back by the checks:" in text
+    assert "has no WHERE" in text
+    await installation.decide(view, REJECT, comment="clean up")

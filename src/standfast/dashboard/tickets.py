@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
+from standfast.dashboard.comparison import Revision, revisions
 from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, rights
 from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
@@ -107,6 +108,7 @@ class TicketPages:
             **_content(view),
             conflicts=await self._conflicts(view),
             undos=await self._undos(view),
+            revisions=await self._revisions(view),
             rights=rights(view, request.state.session, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
@@ -119,6 +121,15 @@ class TicketPages:
     async def _conflicts(self, view: TicketView) -> Sequence[str]:
         try:
             return await self._standfast.conflicts(view)
+        except ServiceUnavailable:  # the ticket is worth showing without
+            return ()
+
+    async def _revisions(self, view: TicketView) -> Sequence[Revision]:
+        """Return what changed with each plan; nothing while the agent is at the next one."""
+        if view.plan_number < 2 or view.state is State.PLANNING:  # noqa: PLR2004 - nothing to compare
+            return ()
+        try:
+            return revisions(await self._standfast.drafts(view.workflow_id), view.decisions, view.plan_number)
         except ServiceUnavailable:  # the ticket is worth showing without
             return ()
 
