@@ -1,7 +1,7 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, count
@@ -44,12 +44,14 @@ from standfast.errors import (
     UnknownTicket,
 )
 from standfast.outcome import Outcome, State
+from standfast.rehearsal import RehearsalWorkflow, rehearsal_id
 from standfast.report import Verdict
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
 from standfast.spending import spending
 from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.steps import WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest, slack
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
@@ -64,6 +66,7 @@ _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
 _TICKETS = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
 _AT_ONCE = 8  # histories fetched together
+_REHEARSED = timedelta(seconds=30)  # a rehearsal for somebody who looks
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
@@ -244,7 +247,7 @@ class Standfast:
             except WorkflowFailureError as error:
                 return broken_off(error.cause)
 
-    async def watch(self, workflow_id: str) -> AsyncIterator[TicketView]:
+    async def watch(self, workflow_id: str) -> AsyncGenerator[TicketView]:
         """Yield the view whenever it has changed, until the ticket has ended. Pushed by the server, not polled.
 
         Raises:
@@ -448,6 +451,42 @@ class Standfast:
             if status is not WorkflowExecutionStatus.RUNNING:
                 raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
             await self._handle(workflow_id).cancel()
+
+    async def rehearse(self, workflow_id: str) -> None:
+        """Have a plan that waits validated anew, on the rows of now; a ticket that doesn't wait ignores it.
+
+        Raises:
+            DecisionRefused: it has ended already.
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated(workflow_id):
+            await self._handle(workflow_id).signal(TicketWorkflow.rehearse)
+
+    async def rehearsed(self, view: TicketView) -> Rehearsed | None:
+        """Return what the present plan would do now; the ticket doesn't notice. None if that can't be found out.
+
+        One rehearsal is on its way at a time: who asks meanwhile gets its answer, which may be about an earlier plan.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        if view.plan is None:
+            return None
+        with self._translated(view.workflow_id):
+            try:
+                return await self._temporal.execute_workflow(
+                    RehearsalWorkflow.run,
+                    RehearseRequest(ticket=view.ticket, plan=view.plan),
+                    id=rehearsal_id(view.workflow_id),
+                    task_queue=Pool.CORE,
+                    execution_timeout=_REHEARSED,
+                    task_timeout=WORKFLOW_TASK + slack(view.ticket),
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    static_summary="would the plan still do the same?",
+                )
+            except WorkflowFailureError:
+                return None
 
     async def conflicts(self, view: TicketView) -> tuple[str, ...]:
         """Return the workflow ids of other waiting tickets whose plans change some of the same rows.

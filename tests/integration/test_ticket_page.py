@@ -1,15 +1,20 @@
 """The ticket page over real HTTP: what an approver can read there and do, without JavaScript as well."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
+import psycopg
 import pytest
 import pytest_asyncio
 
+from standfast import cluster
+from standfast.dashboard import freshness
 from standfast.decision import DecisionVerdict
 from standfast.outcome import State
+from standfast.rehearsal import rehearsal_id
 from standfast.view import TicketView
-from tests.integration.installation import Installation, installed
+from tests.integration.installation import CONSTRAINTS, Installation, installed
 from tests.integration.test_dashboard import (
     ME,
     about,
@@ -22,6 +27,7 @@ from tests.integration.test_dashboard import (
     sign_in,
     waiting,
 )
+from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,3 +163,102 @@ async def test_a_plan_that_checks_sent_back_is_compared_with_the_next_too(
     assert "Sent back by the checks:" in text
     assert "has no WHERE" in text
     await installation.decide(view, REJECT, comment="clean up")
+
+
+# --- are the rows still the same -------------------------------------------------------------------------------------
+
+
+async def until_page(approver: httpx.AsyncClient, view: TicketView, promised: str) -> str:
+    return await eventually(lambda: text_of(approver, view), lambda text: promised in text)
+
+
+async def text_of(approver: httpx.AsyncClient, view: TicketView) -> str:
+    return (await approver.get(page(view))).text
+
+
+async def test_a_plan_whose_rows_have_changed_is_stale_until_it_is_rehearsed_again(
+    installation: Installation, approver: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(freshness, "_SHARE", 0)
+    view = await waiting(installation, refund(1020), **about(1020))
+    assert "Stale:" not in await until_page(approver, view, ">fresh<")
+    installation.execute("UPDATE shop.orders SET total = 7 WHERE id = 1020")
+    stale = await until_page(approver, view, ">stale<")
+    assert '<button class="primary" disabled>' in stale
+
+    answer = await approver.post(f"{page(view)}/rehearse")
+    assert (answer.status_code, answer.headers["location"]) == (303, page(view))
+    again = await installation.until(
+        view.workflow_id, lambda now: now.state is State.WAITING and now.report != view.report
+    )
+    assert '<button class="primary">' in await until_page(approver, view, ">fresh<")
+    await installation.decide(again, APPROVE)
+    await installation.client.wait(view.workflow_id)
+    assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1020") == [(7,)]
+
+
+async def test_looking_at_a_ticket_leaves_nothing_in_its_history(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1021), **about(1021))
+    before = await installation.client.history(view.workflow_id)
+    await until_page(approver, view, ">fresh<")
+    assert await installation.client.history(view.workflow_id) == before
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_many_who_look_cost_one_rehearsal(installation: Installation, approver: httpx.AsyncClient) -> None:
+    view = await waiting(installation, refund(1022), **about(1022))
+    await asyncio.gather(*(until_page(approver, view, ">fresh<") for _ in range(8)))
+    temporal = await cluster.connect(installation.settings)
+
+    async def runs() -> int:
+        query = f'WorkflowId = "{rehearsal_id(view.workflow_id)}"'
+        return (await temporal.count_workflows(query)).count
+
+    assert await eventually(runs, bool) == 1
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_a_target_that_is_away_makes_nothing_stale(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1023), **about(1023))
+    with psycopg.connect(installation.owner_url) as others:
+        others.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
+        assert "not looked at again yet" in await text_of(approver, view)
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_one_of_two_approvals_stays_when_a_plan_is_rehearsed_again_with_the_same_effect(
+    installation: Installation,
+) -> None:
+    await installation.constrain(f"{CONSTRAINTS}quorum: {{approval: 2}}\n")
+    view = await waiting(installation, refund(1024), **about(1024))
+    await installation.decide(view, APPROVE, by="ben@example.com")
+
+    async def rehearsed_since(before: TicketView) -> TicketView:
+        await installation.client.rehearse(view.workflow_id)
+        return await installation.until(
+            view.workflow_id, lambda now: now.state is State.WAITING and now.report != before.report
+        )
+
+    same = await rehearsed_since(view)
+    assert same.approvals == ("ben@example.com",)
+    installation.execute("UPDATE shop.orders SET total = 8 WHERE id = 1024")
+    other = await rehearsed_since(same)
+    assert other.approvals == ()
+    await installation.constrain(CONSTRAINTS)
+    await installation.decide(other, REJECT, comment="clean up")
+
+
+async def test_a_ticket_that_does_not_wait_is_not_rehearsed_again(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1025), **about(1025))
+    await installation.decide(view, REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    answer = await approver.post(f"{page(view)}/rehearse")
+    assert answer.status_code == 409
+    assert "has ended already" in answer.text

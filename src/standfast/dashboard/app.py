@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from standfast.client import Standfast
 from standfast.dashboard.api import Api
+from standfast.dashboard.freshness import Rehearsals
 from standfast.dashboard.guard import HEADERS, Guard
 from standfast.dashboard.inbox import Inbox
 from standfast.dashboard.live import Streams
@@ -34,7 +35,7 @@ _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<t
 def build_app(settings: Settings, standfast: Standfast, databases: Databases) -> Starlette:
     """Return the application; it opens nothing by itself. Setting the event `app.state.closing` ends its streams."""
     renderer, sessions, closing = Renderer(), Sessions(databases), asyncio.Event()
-    problems = Problems(renderer)
+    problems, rehearsals = Problems(renderer), Rehearsals(standfast)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         response = await problems.unexpected(request, error)
@@ -43,10 +44,10 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
 
     app = Starlette(
         routes=[
-            *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
+            *_pages(settings, standfast, renderer, Viewing(databases, by="page"), rehearsals),
             *_session(sessions, renderer),
             *_api(settings, standfast, Viewing(databases, by="api")),
-            *_streams(standfast, closing),
+            *_streams(standfast, rehearsals, closing),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
@@ -60,12 +61,15 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     return app
 
 
-def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing) -> list[Route]:
-    tickets = TicketPages(standfast, settings, renderer, viewing)
+def _pages(
+    settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing, rehearsals: Rehearsals
+) -> list[Route]:
+    tickets = TicketPages(standfast, settings, renderer, viewing, rehearsals)
     return [
         Route("/", Inbox(standfast, settings, renderer).show),
         Route(_TICKET, tickets.show),
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
+        Route(f"{_TICKET}/rehearse", tickets.rehearse, methods=["POST"]),
         Route(f"{_TICKET}/undo", tickets.undo, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),
     ]
@@ -91,8 +95,8 @@ def _api(settings: Settings, standfast: Standfast, viewing: Viewing) -> list[Rou
     ]
 
 
-def _streams(standfast: Standfast, closing: asyncio.Event) -> list[Route]:
-    streams = Streams(standfast, closing)
+def _streams(standfast: Standfast, rehearsals: Rehearsals, closing: asyncio.Event) -> list[Route]:
+    streams = Streams(standfast, rehearsals, closing)
     return [Route("/events", streams.inbox), Route(f"{_TICKET}/events", streams.ticket)]
 
 

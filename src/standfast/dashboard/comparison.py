@@ -116,9 +116,13 @@ def _differences(before: Sequence[Operation], after: Sequence[Operation]) -> Ite
     matcher = SequenceMatcher(None, [_executed(o) for o in before], [_executed(o) for o in after], autojunk=False)
     for tag, start, end, new_start, new_end in matcher.get_opcodes():
         for old, new in zip_longest(range(start, end), range(new_start, new_end)):
-            operations = None if old is None else before[old], None if new is None else after[new]
-            numbers = {"before": None if old is None else old + 1, "after": None if new is None else new + 1}
-            yield _difference(*operations, kept=tag == "equal", **numbers)
+            yield _difference(
+                None if old is None else before[old],
+                None if new is None else after[new],
+                kept=tag == "equal",
+                before=None if old is None else old + 1,
+                after=None if new is None else new + 1,
+            )
 
 
 def _executed(operation: Operation) -> bytes:

@@ -13,6 +13,7 @@ from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.comparison import Revision, revisions
 from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, rights
+from standfast.dashboard.freshness import Freshness, Rehearsals
 from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
@@ -27,6 +28,8 @@ from standfast.view import TicketView
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""
 ENTRIES_SHOWN = 300
+PATIENCE_SECONDS = 0.5
+"""How long a page waits for a rehearsal; what comes later comes by its event stream."""
 
 _STEPS = ("context", "plan", "check", "decision", "execution")
 _AT: dict[State, int] = {
@@ -43,19 +46,22 @@ def workflow_id(request: Request) -> str:
     return "ticket/{target}/{id}".format(**request.path_params)
 
 
-def version(view: TicketView) -> str:
-    """Return what differs once something in the view has changed."""
-    return hashlib.sha256(view.model_dump_json().encode()).hexdigest()[:16]
+def version(view: TicketView, freshness: Freshness | None) -> str:
+    """Return what differs once something that the page shows has changed."""
+    return hashlib.sha256(f"{freshness} {view.model_dump_json()}".encode()).hexdigest()[:16]
 
 
 class TicketPages:
     """The page of one ticket, its decision form and its timeline."""
 
-    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer, viewing: Viewing) -> None:
+    def __init__(
+        self, standfast: Standfast, settings: Settings, renderer: Renderer, viewing: Viewing, rehearsals: Rehearsals
+    ) -> None:
         self._standfast = standfast
         self._settings = settings
         self._renderer = renderer
         self._viewing = viewing
+        self._rehearsals = rehearsals
 
     async def show(self, request: Request) -> Response:
         """Show the ticket."""
@@ -73,6 +79,11 @@ class TicketPages:
         except (DecisionRefused, InvalidInput) as error:
             refused = f"Your decision changed nothing: {error}."
             return await self._page(request, refused=refused, fields=fields, status=status_of(error))
+        return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
+
+    async def rehearse(self, request: Request) -> Response:
+        """Have the plan rehearsed, and all rules asked, anew."""
+        await self._standfast.rehearse(workflow_id(request))
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
 
     async def undo(self, request: Request) -> Response:
@@ -100,12 +111,15 @@ class TicketPages:
         view, entries = await asyncio.gather(
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
+        freshness = await self._rehearsals.freshness(view, patience=PATIENCE_SECONDS)
         await self._viewing.note(view, request.state.session)
         return self._renderer.page(
             request,
             "ticket.html",
             status=status,
             **_content(view),
+            freshness=freshness,
+            version=version(view, freshness),
             conflicts=await self._conflicts(view),
             undos=await self._undos(view),
             revisions=await self._revisions(view),
@@ -161,7 +175,6 @@ def _content(view: TicketView) -> dict[str, Any]:
     execution = view.outcome.execution if view.outcome else None
     return {
         "view": view,
-        "version": version(view),
         "path": f"/tickets/{view.workflow_id}",
         "operations": operation_changes(view.plan, report) if view.plan else (),
         "rows_limit": ROWS_SHOWN,

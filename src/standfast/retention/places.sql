@@ -2,7 +2,7 @@
 -- The payloads of a namespace that are older than a moment or belong with such ones, by ticket.
 SELECT ticket, array_agg(DISTINCT workflow_id) AS keys, max(stored_at) AS newest
 FROM (
-    SELECT regexp_replace(workflow_id, '/plan/[0-9]+$', '') AS ticket, workflow_id, stored_at
+    SELECT regexp_replace(workflow_id, '/(plan/[0-9]+|rehearsal)$', '') AS ticket, workflow_id, stored_at
     FROM standfast.payload WHERE namespace = %(namespace)s
 ) AS kept
 GROUP BY ticket HAVING min(stored_at) < %(before)s

@@ -47,7 +47,7 @@ function restore(before) {
 
 // Another plan, or other rows, came under the reader's hands: a click that was meant for the old one must not count.
 function hold() {
-  const buttons = [...region.querySelectorAll(".decide button")];
+  const buttons = [...region.querySelectorAll(".decide button:enabled")]; // what the server has disabled stays so
   if (!buttons.length) return;
   const notice = document.createElement("p");
   const seen = document.createElement("button");
