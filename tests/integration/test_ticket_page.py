@@ -262,3 +262,69 @@ async def test_a_ticket_that_does_not_wait_is_not_rehearsed_again(
     answer = await approver.post(f"{page(view)}/rehearse")
     assert answer.status_code == 409
     assert "has ended already" in answer.text
+
+
+# --- who may decide, and what it takes -------------------------------------------------------------------------------
+
+SCOPED = f"""{CONSTRAINTS}
+approvers:
+  - {{tables: [shop.refunds], who: ["*@example.com", "lead@partner.example"]}}
+quorum: {{approval: 2}}
+"""
+
+
+async def test_the_page_says_how_many_have_approved_and_who_may(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    await installation.constrain(SCOPED)
+    view = await waiting(installation, refund(1030), **about(1030))
+    await installation.constrain(CONSTRAINTS)
+    await installation.decide(view, APPROVE, by="ben@example.com")
+    text = await text_of(approver, view)
+    assert "<b>1 of 2</b> people have approved: ben@example.com." in text
+    assert "Who fits *@example.com or lead@partner.example, but not the requester." in text
+    assert "constraints name others" in text, "the operating system's user is none of them"
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+@pytest.mark.parametrize("way", ["", "/api"])
+async def test_approving_what_needs_two_people_takes_a_reason_on_page_and_api(
+    installation: Installation, approver: httpx.AsyncClient, way: str
+) -> None:
+    await installation.constrain(f"{CONSTRAINTS}quorum: {{approval: 2}}\n")
+    view = await waiting(installation, refund(1031), **about(1031))
+    await installation.constrain(CONSTRAINTS)
+
+    async def approve(**said: str) -> httpx.Response:
+        sent = form(view, "approve", **said)
+        if way:
+            return await approver.post(f"{way}{page(view)}/decision", json=sent)
+        return await approver.post(f"{page(view)}/decision", data=sent)
+
+    for said in ({}, {"comment": "  "}):
+        answer = await approve(**said)
+        assert answer.status_code == 409
+        assert "this plan needs 2 people; say in a comment why you approve it" in answer.text
+    assert (await installation.client.view(view.workflow_id)).approvals == ()
+    assert (await approve(comment="the parcel is lost")).status_code in (200, 303)
+    assert (await installation.client.view(view.workflow_id)).approvals == (ME,)
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_who_approves_second_gets_the_page_with_the_first_name_whoever_was_first(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1032), **about(1032))
+
+    async def approve() -> tuple[int, str]:
+        answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve"))
+        return answer.status_code, answer.text
+
+    answers = await asyncio.gather(approve(), approve(), installation.decide(view, APPROVE), return_exceptions=True)
+    refused = [text for code, text in (one for one in answers if isinstance(one, tuple)) if code == 409]
+    outcome = await installation.client.wait(view.workflow_id)
+    assert outcome.execution is not None
+    (first,) = outcome.execution.approved_by
+    assert refused
+    assert all(f"{first} has decided already" in text for text in refused)
+    assert len(installation.ledger(view.workflow_id)) == 1

@@ -12,7 +12,14 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.comparison import Revision, revisions
-from standfast.dashboard.deciding import DecisionForm, deleted_rows, deliver, rights
+from standfast.dashboard.deciding import (
+    DecisionForm,
+    approvers,
+    deleted_rows,
+    deliver,
+    rights,
+    wants_reason,
+)
 from standfast.dashboard.freshness import Freshness, Rehearsals
 from standfast.dashboard.guard import LOOPBACK
 from standfast.dashboard.problems import status_of
@@ -124,6 +131,7 @@ class TicketPages:
             undos=await self._undos(view),
             revisions=await self._revisions(view),
             rights=rights(view, request.state.session, self._settings.review),
+            approvers=approvers(view, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
             entries=None if entries is None else entries[-ENTRIES_SHOWN:],
@@ -179,6 +187,7 @@ def _content(view: TicketView) -> dict[str, Any]:
         "operations": operation_changes(view.plan, report) if view.plan else (),
         "rows_limit": ROWS_SHOWN,
         "deleted_rows": deleted_rows(report) if report else 0,
+        "wants_reason": report is not None and wants_reason(report),
         "expires_at": report.rehearsed_at + report.expires_in if report else None,
         "as_rehearsed": as_rehearsed(report, execution) if report and execution else False,
         "steps": _STEPS,
