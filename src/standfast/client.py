@@ -51,7 +51,7 @@ from standfast.settings import Settings
 from standfast.signing import sign
 from standfast.spending import spending
 from standfast.stats import Stats, TicketFacts, facts, planner_workflows, summarized
-from standfast.steps import WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest, slack
+from standfast.steps import WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
@@ -473,15 +473,16 @@ class Standfast:
         """
         if view.plan is None:
             return None
+        ticket = view.ticket.model_copy(update={"body": "", "subject": {}, "metadata": {}})  # only rules on people ask
         with self._translated(view.workflow_id):
             try:
                 return await self._temporal.execute_workflow(
                     RehearsalWorkflow.run,
-                    RehearseRequest(ticket=view.ticket, plan=view.plan),
+                    RehearseRequest(ticket=ticket, plan=view.plan),
                     id=rehearsal_id(view.workflow_id),
                     task_queue=Pool.CORE,
                     execution_timeout=_REHEARSED,
-                    task_timeout=WORKFLOW_TASK + slack(view.ticket),
+                    task_timeout=WORKFLOW_TASK,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                     static_summary="would the plan still do the same?",
                 )

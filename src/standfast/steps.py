@@ -90,6 +90,7 @@ class RehearseRequest(Record):
     """A plan that waits, to be rehearsed once more."""
 
     ticket: Ticket
+    """Without what only grounding asks for."""
     plan: Plan
 
 

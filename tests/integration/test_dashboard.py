@@ -1,6 +1,7 @@
 """The dashboard over real HTTP: who gets in, what is refused and how, and what is answered when something is wrong."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import sys
@@ -454,6 +455,7 @@ async def test_who_was_shown_which_plan_is_on_record_once(
     for path in (page(view), page(view), f"/api{page(view)}", "/"):
         assert (await approver.get(path)).status_code == 200
     shown = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint}
+    shown["shown"] = hashlib.sha256(view.model_dump_json(exclude={"ticket": {"metadata"}}).encode()).hexdigest()
     assert viewed(installation, view) == [(ME, shown | {"by": "page"}), (ME, shown | {"by": "api"})]
     await installation.decide(view, DecisionVerdict.REJECT, comment="no")
     await installation.client.wait(view.workflow_id)

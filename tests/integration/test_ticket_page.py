@@ -1,7 +1,10 @@
 """The ticket page over real HTTP: what an approver can read there and do, without JavaScript as well."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -9,12 +12,18 @@ import pytest
 import pytest_asyncio
 
 from standfast import cluster
+from standfast.codec.converter import data_converter
+from standfast.codec.sealing import Seal
 from standfast.dashboard import freshness
 from standfast.decision import DecisionVerdict
+from standfast.errors import InvalidInput, PayloadLost
 from standfast.outcome import State
 from standfast.rehearsal import rehearsal_id
+from standfast.shown import find
+from standfast.store.connections import Databases
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, Installation, installed
+from tests.integration.shop import Shop
 from tests.integration.test_dashboard import (
     ME,
     about,
@@ -328,3 +337,45 @@ async def test_who_approves_second_gets_the_page_with_the_first_name_whoever_was
     assert refused
     assert all(f"{first} has decided already" in text for text in refused)
     assert len(installation.ledger(view.workflow_id)) == 1
+
+
+# --- what was shown --------------------------------------------------------------------------------------------------
+
+
+async def test_an_auditor_sees_what_the_approver_was_shown(
+    installation: Installation, approver: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    view = await waiting(installation, refund(1040), **about(1040))
+    for path in (page(view), page(view), f"/api{page(view)}"):
+        assert (await approver.get(path)).status_code == 200
+    await installation.decide(view, REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    with psycopg.connect(installation.control_url) as connection:
+        query = "SELECT hash, content FROM standfast.shown WHERE workflow_id = %s"
+        ((key, content),) = connection.execute(query, [view.workflow_id]).fetchall()
+        query = "SELECT content ->> 'shown' FROM standfast.audit WHERE workflow_id = %s AND kind = 'view'"
+        assert connection.execute(query, [view.workflow_id]).fetchall() == [(key,), (key,)]
+    assert b"shop.refunds" not in content
+    printed = await Shop(installation, tmp_path).run("audit", "shown", key)
+    without_metadata = view.ticket.model_copy(update={"metadata": {}})
+    assert TicketView.model_validate(json.loads(printed.stdout)["view"]) == view.model_copy(
+        update={"ticket": without_metadata}
+    )
+
+
+async def test_content_that_was_changed_is_not_shown_to_an_auditor(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1041), **about(1041))
+    await approver.get(page(view))
+    async with Databases(installation.settings, application="test") as databases, databases.control() as connection:
+        seal = Seal(data_converter(installation.settings), cluster.namespace(installation.settings))
+        other = await seal.close(view.workflow_id, view.model_dump_json())
+        row = {"hash": "0" * 64, "workflow_id": view.workflow_id, "at": datetime.now(UTC), "content": other}
+        forged = "INSERT INTO standfast.shown VALUES (%(hash)s, %(workflow_id)s, %(at)s, %(content)s)"
+        await connection.execute(forged, row)
+        with pytest.raises(PayloadLost, match="is not what was shown"):
+            await find(connection, seal, "0" * 64)
+        with pytest.raises(InvalidInput, match="nobody was shown that"):
+            await find(connection, seal, "1" * 64)
+    await installation.decide(view, REJECT, comment="clean up")

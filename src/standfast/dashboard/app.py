@@ -12,7 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from standfast import cluster
 from standfast.client import Standfast
+from standfast.codec.converter import data_converter
+from standfast.codec.sealing import Seal
 from standfast.dashboard.api import Api
 from standfast.dashboard.freshness import Rehearsals
 from standfast.dashboard.guard import HEADERS, Guard
@@ -35,6 +38,7 @@ _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<t
 def build_app(settings: Settings, standfast: Standfast, databases: Databases) -> Starlette:
     """Return the application; it opens nothing by itself. Setting the event `app.state.closing` ends its streams."""
     renderer, sessions, closing = Renderer(), Sessions(databases), asyncio.Event()
+    seal = Seal(data_converter(settings), cluster.namespace(settings))
     problems, rehearsals = Problems(renderer), Rehearsals(standfast)
 
     async def unexpected(request: Request, error: Exception) -> Response:
@@ -44,9 +48,9 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
 
     app = Starlette(
         routes=[
-            *_pages(settings, standfast, renderer, Viewing(databases, by="page"), rehearsals),
+            *_pages(settings, standfast, renderer, Viewing(databases, seal, by="page"), rehearsals),
             *_session(sessions, renderer),
-            *_api(settings, standfast, Viewing(databases, by="api")),
+            *_api(settings, standfast, Viewing(databases, seal, by="api")),
             *_streams(standfast, rehearsals, closing),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),

@@ -1,7 +1,7 @@
 """The places where content of tickets is kept, and how it is removed from each.
 
-A ticket is named by its workflow id. What its planners and rehearsals beside it left belongs to it. A batch is named and
-ends like a ticket.
+A ticket is named by its workflow id. What its planners, and rehearsals beside it, left belongs to it. A batch is named
+and ends like a ticket.
 """
 
 from collections import Counter
