@@ -236,7 +236,7 @@ async def test_a_target_that_is_away_makes_nothing_stale(
     view = await waiting(installation, refund(1023), **about(1023))
     with psycopg.connect(installation.owner_url) as others:
         others.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
-        assert "not looked at again yet" in await text_of(approver, view)
+        assert "not compared again yet" in await text_of(approver, view)
     await installation.decide(view, REJECT, comment="clean up")
 
 

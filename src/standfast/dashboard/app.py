@@ -39,7 +39,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     """Return the application; it opens nothing by itself. Setting the event `app.state.closing` ends its streams."""
     renderer, sessions, closing = Renderer(), Sessions(databases), asyncio.Event()
     seal = Seal(data_converter(settings), cluster.namespace(settings))
-    problems, rehearsals = Problems(renderer), Rehearsals(standfast)
+    problems, rehearsals = Problems(renderer), Rehearsals(standfast, closing)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         response = await problems.unexpected(request, error)

@@ -10,6 +10,7 @@ from time import monotonic
 from standfast.client import Standfast
 from standfast.errors import StandfastError
 from standfast.outcome import State
+from standfast.steps import Rehearsed
 from standfast.view import TicketView
 
 EVERY_SECONDS = 15.0
@@ -49,8 +50,10 @@ class _Look:
 class Rehearsals:
     """Rehearses waiting plans for whoever looks at their pages; one at a time for each ticket."""
 
-    def __init__(self, standfast: Standfast) -> None:
+    def __init__(self, standfast: Standfast, closing: asyncio.Event) -> None:
+        """Take `closing`, which is set once nobody looks any more."""
         self._standfast = standfast
+        self._closing = closing
         self._looks: dict[str, _Look] = {}
 
     async def freshness(self, view: TicketView, *, patience: float = 0) -> Freshness | None:
@@ -103,15 +106,23 @@ class Rehearsals:
 
     async def _rehearse(self, view: TicketView) -> tuple[Freshness, float]:
         started, freshness = monotonic(), Freshness.UNKNOWN
-        try:
-            found = await self._standfast.rehearsed(view)
-        except StandfastError:  # the page says that it is not known
-            found = None
+        found = await self._found(view)
         if found is not None and view.report is not None and found.plan_digest == view.report.plan_digest:
             same = found.fingerprint == view.report.fingerprint
             freshness = Freshness.FRESH if same else Freshness.STALE
         took = monotonic() - started
         return freshness, started + max(EVERY_SECONDS, _SHARE * took)
+
+    async def _found(self, view: TicketView) -> Rehearsed | None:
+        asking = asyncio.ensure_future(self._standfast.rehearsed(view))
+        closing = asyncio.ensure_future(self._closing.wait())
+        await asyncio.wait({asking, closing}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (asking, closing):
+            task.cancel()
+        try:
+            return await asking
+        except (StandfastError, asyncio.CancelledError):  # the page says that it is not known
+            return None
 
 
 async def _next(views: AsyncGenerator[TicketView]) -> TicketView | None:
