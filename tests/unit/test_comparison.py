@@ -59,6 +59,11 @@ def test_another_reason_alone_is_no_other_operation() -> None:
     assert fates(found) == [(Fate.KEPT, 1, 1)]
 
 
+def test_two_statements_that_have_little_in_common_are_shown_whole() -> None:
+    (found,) = differences([operation("INSERT INTO refunds VALUES ($1)", 1)], [operation(UPDATE, "paid", 1)])
+    assert [piece.text for piece in found.statement] == ["INSERT INTO refunds VALUES ($1)", UPDATE]
+
+
 def test_a_statement_of_a_hundred_thousand_words_is_compared_at_once() -> None:
     before, after = ("SELECT " + "a, " * 50_000 + end for end in ("b", "c"))
     (found,) = differences([operation(before)], [operation(after)])

@@ -16,7 +16,9 @@ from standfast.report import SafetyReport
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST_WORDS = 2000
-"""Of a statement; a longer one is shown whole, before and after."""
+"""Of a statement; a longer one is shown whole, before and after..."""
+_ALIKE = 0.5
+"""...and so are two of which less than this share is the same."""
 
 
 class Fate(StrEnum):
@@ -146,10 +148,12 @@ def _difference(
 
 def _pieces(before: str, after: str) -> tuple[Piece, ...]:
     old, new = _WORDS.findall(before), _WORDS.findall(after)
-    if max(len(old), len(new)) > _MOST_WORDS:
+    matcher = SequenceMatcher(None, old, new)
+    if max(len(old), len(new)) > _MOST_WORDS or matcher.ratio() < _ALIKE:
         old, new = [before], [after]
+        matcher.set_seqs(old, new)
     pieces: list[Piece] = []
-    for tag, start, end, new_start, new_end in SequenceMatcher(None, old, new).get_opcodes():
+    for tag, start, end, new_start, new_end in matcher.get_opcodes():
         if tag == "equal":
             pieces.append(Piece(fate=Fate.KEPT, text="".join(old[start:end])))
             continue
