@@ -30,7 +30,8 @@ class Kind(StrEnum):
     VERDICT = "verdict"
     """`verdict`, `plan_digest`, `fingerprint`, `rules` (what each found), `approvals_required`."""
     VIEW = "view"
-    """`plan_digest`, `fingerprint` that a signed-in person was shown while the plan waited; `by` page or API."""
+    """`plan_digest`, `fingerprint` that a signed-in person was shown while the plan waited; `by` page or API; the hash
+    of all that was `shown`, see standfast.shown."""
     REMINDER = "reminder"
     """`plan_digest` that waits in vain, `after` how long, and who may approve from then on."""
     DECISION = "decision"

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, count
@@ -34,6 +34,7 @@ from standfast.codec.requesters import requester_marks
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
 from standfast.documents import read_json_documents, validate
 from standfast.domain import Record
+from standfast.drafts import Draft, drafts
 from standfast.errors import (
     DecisionRefused,
     DecisionUnrecorded,
@@ -47,11 +48,13 @@ from standfast.errors import (
 )
 from standfast.listing import ListedTicket, Narrowed, Waiting, WaitingPage
 from standfast.outcome import Outcome, State
+from standfast.rehearsal import RehearsalWorkflow, rehearsal_id
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
 from standfast.spending import model_calls, spending, spending_by_day
 from standfast.stats import KnownFacts, Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.steps import WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
@@ -66,6 +69,7 @@ from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow, broken_off
 _TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND  # came while the worker was at it
 _AT_ONCE = 8  # histories fetched together
+_REHEARSED = timedelta(seconds=30)  # a rehearsal for somebody who looks
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
@@ -289,7 +293,7 @@ class Standfast:
             except WorkflowFailureError as error:
                 return broken_off(error.cause)
 
-    async def watch(self, workflow_id: str) -> AsyncIterator[TicketView]:
+    async def watch(self, workflow_id: str) -> AsyncGenerator[TicketView]:
         """Yield the view whenever it has changed, until the ticket has ended. Pushed by the server, not polled.
 
         Raises:
@@ -380,13 +384,27 @@ class Standfast:
         """Return the converter for one workflow's payloads."""
         return of_workflow(self._temporal.data_converter, self._temporal.namespace, workflow_id)
 
-    async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
-        """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
+    async def drafts(self, workflow_id: str) -> list[Draft]:
+        """Return the plans that the agent made for a ticket, oldest first, as far as Temporal still knows them.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        runs = await self._runs(workflow_id)
+        return await drafts(runs, self._temporal.data_converter, self._temporal.namespace)
+
+    async def _runs(self, workflow_id: str) -> list[WorkflowHistory]:
+        """Return the histories of a ticket's workflow, one a run, oldest first."""
         runs = [await self._history(workflow_id)]
-        # What ended long ago, Temporal has removed: runs that were continued, and planners.
-        with suppress(UnknownTicket):
+        with suppress(UnknownTicket):  # what ended long ago, Temporal has removed
             while earlier := _started(runs[0]).continued_execution_run_id:
                 runs.insert(0, await self._history(workflow_id, earlier))
+        return runs
+
+    async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
+        """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
+        runs = await self._runs(workflow_id)
         planners: list[WorkflowHistory] = []
         for planner in (name for run in runs for name in planner_workflows(run.events)):
             with suppress(UnknownTicket):
@@ -522,6 +540,43 @@ class Standfast:
                 raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
             await self._handle(workflow_id).cancel()
 
+    async def rehearse(self, workflow_id: str) -> None:
+        """Have a plan that waits validated anew, on the rows of now; a ticket that doesn't wait ignores it.
+
+        Raises:
+            DecisionRefused: it has ended already.
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        with self._translated(workflow_id):
+            await self._handle(workflow_id).signal(TicketWorkflow.rehearse)
+
+    async def rehearsed(self, view: TicketView) -> Rehearsed | None:
+        """Return what the present plan would do now; the ticket doesn't notice. None if that can't be found out.
+
+        One rehearsal is on its way at a time: who asks meanwhile gets its answer, which may be about an earlier plan.
+
+        Raises:
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        if view.plan is None:
+            return None
+        ticket = view.ticket.model_copy(update={"body": "", "subject": {}, "metadata": {}})  # only rules on people ask
+        with self._translated(view.workflow_id):
+            try:
+                return await self._temporal.execute_workflow(
+                    RehearsalWorkflow.run,
+                    RehearseRequest(ticket=ticket, plan=view.plan),
+                    id=rehearsal_id(view.workflow_id),
+                    task_queue=Pool.CORE,
+                    execution_timeout=_REHEARSED,
+                    task_timeout=WORKFLOW_TASK,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    static_summary="would the plan still do the same?",
+                )
+            except WorkflowFailureError:
+                return None
+
     async def conflicts(self, view: TicketView) -> tuple[str, ...]:
         """Return the workflow ids of other waiting tickets whose plans change some of the same rows.
 
@@ -554,18 +609,40 @@ class Standfast:
         view = await self.view(workflow_id)
         if view.outcome is None or view.outcome.execution is None:
             raise InvalidInput(f"{workflow_id} is {view.state} and has changed nothing that could be taken back")
-        number = 1
-        while True:
+        earlier, ticket = await self._undos(view, by)
+        if earlier and not earlier[-1].state.is_end:
+            return Submitted(workflow_id=earlier[-1].workflow_id, started=False)
+        if earlier and earlier[-1].state is State.DONE:
+            message = f"{workflow_id} was taken back by {earlier[-1].workflow_id}"
+            raise DecisionRefused(message, reason=Refusal.UNDONE)
+        try:
+            return await self.submit(ticket)
+        except TicketConflict:  # somebody else has asked for it at the same moment
+            return Submitted(workflow_id=ticket.workflow_id, started=False)
+
+    async def undos(self, view: TicketView) -> list[TicketView]:
+        """Return the tickets that took this one back or were to do so, oldest first.
+
+        Raises:
+            InvalidInput: its undo can't be named.
+            ServiceUnavailable: Temporal, or every core worker, is away.
+        """
+        if view.outcome is None or view.outcome.execution is None:
+            return []
+        return (await self._undos(view, view.ticket.requester))[0]
+
+    async def _undos(self, view: TicketView, by: str) -> tuple[list[TicketView], Ticket]:
+        """Return a ticket's undos, oldest first, and the one that would be next."""
+        found: list[TicketView] = []
+        for number in count(1):
             ticket = _undo_ticket(view, number, by)
             try:
-                earlier = await self.view(ticket.workflow_id)
+                known = await self.view(ticket.workflow_id)
             except UnknownTicket:
-                return await self.submit(ticket)
-            if not earlier.state.is_end:
-                return Submitted(workflow_id=ticket.workflow_id, started=False)
-            if earlier.state is State.DONE:
-                raise DecisionRefused(f"{workflow_id} was taken back by {ticket.workflow_id}", reason=Refusal.UNDONE)
-            number += 1
+                break
+            if known.ticket.undo_of == view.workflow_id:  # else its id is used by something else
+                found.append(known)
+        return found, ticket
 
     def ui_link(self, workflow_id: str) -> str | None:
         """Return the address of the workflow in Temporal's own UI, None if the settings don't name one."""

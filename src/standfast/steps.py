@@ -86,6 +86,24 @@ class ValidateRequest(Record):
     """If the plan takes another one back: what the ledger said about it."""
 
 
+class RehearseRequest(Record):
+    """A plan that waits, to be rehearsed once more."""
+
+    ticket: Ticket
+    """Without what only grounding asks for."""
+    plan: Plan
+
+
+class Rehearsed(Record):
+    """What a plan would do now, put short."""
+
+    plan_digest: str
+    fingerprint: str
+    """Differs from the report's if the effect would be another."""
+    at: datetime
+    """By the target's clock."""
+
+
 class ExecuteRequest(Record):
     """What execution gets."""
 
@@ -159,7 +177,7 @@ OVERTAKEN = "Overtaken"
 # are the target's.
 REPORT_GOOD_FOR = timedelta(minutes=5)
 
-_PLANNER_ID = re.compile(r"/plan/\d+$")
+_BESIDE = re.compile(r"/(plan/\d+|rehearsal)$")
 _SUMMARY = 2000  # characters of a plan's summary that is made of remarks
 
 Request = TypeVar("Request")
@@ -245,8 +263,8 @@ def pause(policy: RetryPolicy, attempt: int) -> timedelta:
 
 
 def ticket_of(workflow_id: str) -> str:
-    """Return the ticket that a workflow belongs to: its own, or a planner's."""
-    return _PLANNER_ID.sub("", workflow_id)
+    """Return the ticket that a workflow belongs to: its own, a planner's, or a rehearsal's beside it."""
+    return _BESIDE.sub("", workflow_id)
 
 
 def slack(ticket: Ticket) -> timedelta:
@@ -308,6 +326,13 @@ VALIDATE: Step[ValidateRequest, SafetyReport] = Step(
     result=SafetyReport,
     start_to_close=timedelta(seconds=60),  # rehearsal has its own statement and lock time-outs well below this
     give_up_after=_OUTAGE,
+)
+REHEARSE: Step[RehearseRequest, Rehearsed] = Step(
+    name="rehearse",
+    pool=Pool.CORE,
+    result=Rehearsed,
+    start_to_close=timedelta(seconds=20),
+    give_up_after=timedelta(seconds=25),  # somebody looks at a page, and it is rehearsed again soon
 )
 REVIEW: Step[ReviewRequest, DecisionRecord] = Step(
     name="review",

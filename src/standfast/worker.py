@@ -54,18 +54,21 @@ def registrations(pool: Pool, settings: Settings, databases: Databases) -> Regis
             from standfast.batching.activities import Batching  # noqa: PLC0415 - see the docstring
             from standfast.batching.workflow import BatchWorkflow  # noqa: PLC0415
             from standfast.conclusion import Recorder  # noqa: PLC0415
+            from standfast.rehearsal import RehearsalWorkflow  # noqa: PLC0415
             from standfast.retrieval.activity import Retrieval  # noqa: PLC0415
             from standfast.review import Reviewer  # noqa: PLC0415
             from standfast.safety.activity import Validation  # noqa: PLC0415
             from standfast.workflow import TicketWorkflow  # noqa: PLC0415
 
             reviewer = Reviewer(databases, settings.review)
+            validation = Validation(databases, settings)
             batching = Batching(databases, settings)
             return Registrations(
-                workflows=[TicketWorkflow, BatchWorkflow],
+                workflows=[TicketWorkflow, BatchWorkflow, RehearsalWorkflow],
                 activities=[
                     Retrieval(databases).gather,
-                    Validation(databases, settings).validate,
+                    validation.validate,
+                    validation.rehearse,
                     reviewer.review,
                     reviewer.remind,
                     Recorder(databases).conclude,

@@ -53,6 +53,7 @@ class TicketWorkflow:
         carried = _carried(start.root)
         self._view = carried.view.model_copy(update={"report": carried.approved})
         self._decision: Decision | None = None
+        self._asked_anew = False
         self._recalled = carried.recalled
         self._executions = carried.executions
         self._drifts = carried.drifts
@@ -98,6 +99,9 @@ class TicketWorkflow:
                     continue
                 case Path.ASK if not still_approved(approved, report):
                     decision = await self._wait_for_decision(report)
+                    if decision is None and self._asked_anew:
+                        approved = None
+                        continue
                     if decision is None:
                         return await self._end(State.EXPIRED, f"Nobody decided within {report.expires_in}.")
                     if decision.verdict is DecisionVerdict.REJECT:
@@ -159,25 +163,35 @@ class TicketWorkflow:
             summary=f"check and rehearse plan {self._view.plan_number}",
             slack=steps.slack(context.ticket),
         )
-        self._show(report=report, approvals=self._view.approvals if still_approved(approved, report) else ())
+        stands = still_approved(approved or self._view.report, report)
+        self._show(report=report, approvals=self._view.approvals if stands else ())
         return report
 
     async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
-        self._decision = None
+        """Return None if nobody decided in time, or if somebody asked to validate the plan anew."""
+        self._decision, self._asked_anew = None, False
         self._waiting_since = workflow.now()
         self._show(reminders=())
         self._enter(State.WAITING)
         reminding = asyncio.create_task(self._remind(report))
         try:
             await workflow.wait_condition(
-                lambda: self._decision is not None, timeout=report.expires_in, timeout_summary=steps.APPROVAL_DEADLINE
+                lambda: self._decision is not None or self._asked_anew,
+                timeout=report.expires_in,
+                timeout_summary=steps.APPROVAL_DEADLINE,
             )
+            if self._decision is None:
+                await self._answer_all()
         except TimeoutError:
-            async with self._one_at_a_time:  # a decision that arrived in time still counts
-                pass
+            await self._answer_all()
         finally:
             reminding.cancel()
         return self._decision
+
+    async def _answer_all(self) -> None:
+        """Let a decision count that arrived while the ticket still waited."""
+        async with self._one_at_a_time:
+            pass
 
     async def _remind(self, report: SafetyReport) -> None:
         """While nobody decides, remind people, and let others approve, too."""
@@ -276,6 +290,11 @@ class TicketWorkflow:
             await self._consider(decision)
         except ApplicationError as error:
             workflow.logger.warning("a decision that came by signal changed nothing: %s", error.type)
+
+    @workflow.signal
+    def rehearse(self) -> None:
+        """Validate a plan that waits anew, as its rows are others by now; approvals stay if the effect is the same."""
+        self._asked_anew = self._view.state is State.WAITING
 
     async def _consider(self, decision: Decision) -> DecisionRecord:
         async with self._one_at_a_time:

@@ -92,6 +92,7 @@ async def test_without_javascript_a_plan_that_deletes_rows_is_approved_by_typing
     view = await waiting(installation, delete(1041), **about(1041))
     async with signed_in(chromium, url, installation.settings, expected="409", java_script_enabled=False) as page:
         await page.goto(f"/tickets/{view.workflow_id}")
+        await page.get_by_label("Why it is right").fill("It is a test order")
         await page.get_by_label("Type how many").fill("3")
         await page.get_by_role("button", name="Approve plan").click()
         await expect(page.get_by_role("alert")).to_contain_text("type 1 to approve")

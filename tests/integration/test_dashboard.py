@@ -1,6 +1,7 @@
 """The dashboard over real HTTP: who gets in, what is refused and how, and what is answered when something is wrong."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import sys
@@ -378,7 +379,8 @@ async def test_who_approves_deleted_rows_types_how_many(
         answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve", **typed))
         assert answer.status_code == 409
         assert "type 2 to approve" in answer.text
-    answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve", deleted_rows="2"))
+    typed = {"deleted_rows": "2", "comment": "they are test orders"}
+    answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve", **typed))
     assert answer.status_code == 303
     assert (await installation.client.wait(view.workflow_id)).state is State.DONE
     assert installation.query("SELECT count(*) FROM shop.orders WHERE id IN (1014, 1015)") == [(0,)]
@@ -419,7 +421,7 @@ async def test_who_decides_second_learns_who_was_first(installation: Installatio
     await installation.client.wait(view.workflow_id)
     answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve"))
     assert answer.status_code == 409
-    assert "ben@example.com" in answer.text
+    assert "ben@example.com has decided already (reject); the ticket is rejected" in answer.text
 
 
 def _seen(view: TicketView, verdict: DecisionVerdict) -> dict[str, Any]:
@@ -442,6 +444,7 @@ async def test_who_was_shown_which_plan_is_on_record_once(
     for path in (page(view), page(view), f"/api{page(view)}", "/"):
         assert (await approver.get(path)).status_code == 200
     shown = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint}
+    shown["shown"] = hashlib.sha256(view.model_dump_json(exclude={"ticket": {"metadata"}}).encode()).hexdigest()
     assert viewed(installation, view) == [(ME, shown | {"by": "page"}), (ME, shown | {"by": "api"})]
     await installation.decide(view, DecisionVerdict.REJECT, comment="no")
     await installation.client.wait(view.workflow_id)

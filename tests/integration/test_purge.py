@@ -20,9 +20,10 @@ from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast import batch, cluster
+from standfast import batch, cluster, shown
 from standfast.batch import BatchState, Pace, TicketState
 from standfast.client import Standfast
+from standfast.codec.sealing import Seal
 from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, NotPermitted, UnknownTicket
 from standfast.local.ports import free_port
@@ -151,6 +152,23 @@ async def test_a_purge_removes_what_is_kept_of_ended_tickets_and_leaves_open_one
     assert await kept.installation.client.view(open_ticket) == view
     await kept.installation.decide(view, DecisionVerdict.APPROVE)
     assert (await kept.installation.client.wait(open_ticket)).state is State.DONE
+
+
+async def test_a_purge_removes_what_people_were_shown_of_a_ticket_and_what_was_rehearsed_beside_it(kept: Kept) -> None:
+    ended, open_ticket = await kept.done(1008), await kept.waiting(1009)
+    seal = Seal(kept.temporal.data_converter, kept.temporal.namespace)
+    async with await open_connection(kept.control) as connection:
+        for workflow_id in (ended, open_ticket):
+            await shown.keep(connection, seal, await kept.installation.client.view(workflow_id), datetime.now(UTC))
+        await connection.execute(
+            "INSERT INTO standfast.payload (namespace, workflow_id, digest, run_id, content)"
+            " VALUES ('default', %s, sha256('x'), '', 'x')",
+            [f"{ended}/rehearsal"],
+        )
+    assert (await kept.purge(dry_run=True)).removed["shown"] == 1
+    await kept.purge()
+    assert (kept.count("shown", ended), kept.count("payload", ended)) == (0, 0)
+    assert kept.count("shown", open_ticket) == 1
 
 
 async def test_a_purge_is_on_the_audit_chain_which_verifies_as_before(kept: Kept) -> None:

@@ -169,6 +169,16 @@ async def asked_again(shop: Installation) -> str:
         return await ended(shop, view.workflow_id)
 
 
+async def rehearsed_again(shop: Installation) -> str:
+    async with serving(shop.settings, *Pool):
+        view = await waiting(shop, 1023)
+        shop.execute("UPDATE shop.orders SET total = 5 WHERE id = 1023")
+        await shop.client.rehearse(view.workflow_id)
+        again = await shop.until(view.workflow_id, lambda now: now.state is State.WAITING and now.report != view.report)
+        await shop.decide(again, APPROVE)
+        return await ended(shop, view.workflow_id)
+
+
 async def rejected(shop: Installation) -> str:
     async with serving(shop.settings, *Pool):
         view = await waiting(shop, 1014)
@@ -322,6 +332,12 @@ PATHS = (
     Path(name="approved-by-signal", walk=approved_by_signal, ends=State.DONE, steps={"signal": 1, "execute": 1}),
     Path(name="approved-by-two", walk=approved_by_two, ends=State.DONE, steps={"review": 2, "execute": 1}),
     Path(name="approved-again", walk=asked_again, ends=State.DONE, steps={"review": 2, "validate": 3, "execute": 1}),
+    Path(
+        name="rehearsed-again",
+        walk=rehearsed_again,
+        ends=State.DONE,
+        steps={"signal": 1, "review": 1, "validate": 3, "execute": 1},
+    ),
     Path(name="revised", walk=revised, ends=State.DONE, steps={"Planner": 2, "review": 2, "execute": 1}),
     Path(name="continued", walk=continued, ends=State.DONE, steps={"Planner": 5, "execute": 1}, continued=True),
     Path(name="undone", walk=undone, ends=State.DONE, steps={"Planner": 0, "recall": 1, "review": 1, "execute": 1}),

@@ -8,10 +8,13 @@ from temporalio.worker.workflow_sandbox._importer import Importer
 from temporalio.worker.workflow_sandbox._restrictions import RestrictionContext
 
 import standfast.batching.workflow
+import standfast.rehearsal
 import standfast.workflow
 
 
-@pytest.mark.parametrize("workflow", [standfast.workflow.__name__, standfast.batching.workflow.__name__])
+@pytest.mark.parametrize(
+    "workflow", [standfast.workflow.__name__, standfast.rehearsal.__name__, standfast.batching.workflow.__name__]
+)
 def test_the_sandbox_shares_all_our_modules_but_the_workflow(workflow: str) -> None:
     importer = Importer(SandboxRestrictions.default, RestrictionContext())
     with importer.applied():

@@ -1,21 +1,16 @@
 """The register: the tickets of batches in the control database, and the state of each."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow
-from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.converter import DataConverter
 
 from standfast.batch import Ended, Ending, NumberedTicket, Result, States, TicketState
-from standfast.codec.reading import of_workflow
 from standfast.codec.requesters import requester_marks
-from standfast.domain import Record
+from standfast.codec.sealing import Seal
 from standfast.errors import BatchConflict, InvalidInput, PayloadLost, UnknownBatch
-from standfast.storage.contents import unmarked
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 from standfast.ticket import Ticket
@@ -29,7 +24,6 @@ COPIED_BYTES = 8 * 1024 * 1024  # ...or so many bytes in one statement: more cou
 MAX_TICKET_BYTES = 1024 * 1024  # a payload of Temporal's has at most twice as many
 
 Cursor = AsyncCursor[DictRow]
-Stored = TypeVar("Stored", Ticket, Ending)
 
 
 Numbered = tuple[int, tuple[int, Ticket]]
@@ -57,9 +51,8 @@ class Register:
     def __init__(self, batch_id: str, connection: Connection, temporal: Client) -> None:
         self._batch_id = batch_id
         self._connection = connection
-        self._namespace = temporal.namespace
-        # Rows are this database's own: nothing of them goes to the storage of large payloads.
-        self._converter = replace(temporal.data_converter, external_storage=None)
+        self._converter = temporal.data_converter
+        self._seal = Seal(temporal.data_converter, temporal.namespace)
 
     async def create(self, digest: str, tickets: Sequence[tuple[int, Ticket]], *, source: str) -> None:
         """Write down a batch of tickets, each with its line in `source`, unless it is there already.
@@ -137,7 +130,7 @@ class Register:
             "end",
             positions=list(ids),
             states=[by_position[position].state.value for position in ids],
-            endings=[await self._sealed(one, by_position[position]) for position, one in ids.items()],
+            endings=[await self._seal.close(one, by_position[position]) for position, one in ids.items()],
             ended_at=[by_position[position].ended_at for position in ids],
         )
 
@@ -169,7 +162,7 @@ class Register:
     async def results(self, after: int) -> list[Result]:
         """Return the next results after a position, none if there are no more."""
         rows = await (await self._run("results", after=after, limit=_RESULTS)).fetchall()
-        endings = [row["ending"] and await self._opened(row["workflow_id"], Ending, row["ending"]) for row in rows]
+        endings = [row["ending"] and await self._seal.open(row["workflow_id"], Ending, row["ending"]) for row in rows]
         return [Result.model_validate(row | {"ending": e}) for row, e in zip(rows, endings, strict=True)]
 
     async def _run(self, statement: str, **parameters: Any) -> Cursor:
@@ -187,27 +180,15 @@ class Register:
             raise PayloadLost(
                 f"{row['workflow_id']} was purged from batch {self._batch_id}; start its file under another --id"
             )
-        ticket = await self._opened(row["workflow_id"], Ticket, row["ticket"])
+        ticket = await self._seal.open(row["workflow_id"], Ticket, row["ticket"])
         mark, *_ = requester_marks(self._converter, ticket.requester)
         return NumberedTicket(position=row["position"], ticket=ticket, requester_mark=mark)
 
     async def _ticket(self, ticket: Ticket, place: str) -> bytes:
-        stored = await self._sealed(ticket.workflow_id, ticket)
+        stored = await self._seal.close(ticket.workflow_id, ticket)
         if len(stored) > MAX_TICKET_BYTES:
             raise InvalidInput(
                 f"{place}: {ticket.workflow_id} has {len(stored)} bytes, at most {MAX_TICKET_BYTES} are allowed; "
                 "leave out what its subject and metadata need not have"
             )
         return stored
-
-    async def _sealed(self, workflow_id: str, value: Record | Ticket) -> bytes:
-        (payload,) = await self._of(workflow_id).encode([value])
-        return unmarked(payload)[0].SerializeToString()
-
-    async def _opened(self, workflow_id: str, kind: type[Stored], stored: bytes) -> Stored:
-        value: Stored
-        (value,) = await self._of(workflow_id).decode([Payload.FromString(stored)], [kind])
-        return value
-
-    def _of(self, workflow_id: str) -> DataConverter:
-        return of_workflow(self._converter, self._namespace, workflow_id)

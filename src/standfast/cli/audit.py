@@ -112,6 +112,38 @@ def head(invocation: Invocation) -> None:
 
 
 @audit.command()
+@click.argument("hash_", metavar="HASH")
+@pass_invocation
+def shown(invocation: Invocation, hash_: str) -> None:
+    """Show a ticket as somebody was shown it: HASH is what stands under `shown` in the record of the view."""
+    from standfast import cluster  # noqa: PLC0415 - commands import when they run
+    from standfast.cli.pages import ticket_page  # noqa: PLC0415
+    from standfast.codec.converter import data_converter  # noqa: PLC0415
+    from standfast.codec.sealing import Seal  # noqa: PLC0415
+    from standfast.shown import find  # noqa: PLC0415
+    from standfast.store.connections import Databases  # noqa: PLC0415
+
+    if not _HASH.fullmatch(hash_):
+        raise InvalidInput(f"HASH {hash_!r}: expected the 64 hexadecimal digits that a record has under `shown`")
+
+    async def work() -> None:
+        settings = invocation.settings()
+        seal = Seal(data_converter(settings), cluster.namespace(settings))
+        async with (
+            Databases(settings, application="standfast audit") as databases,
+            databases.control() as connection,
+        ):
+            found = await find(connection, seal, hash_)
+        if invocation.output.as_json:
+            invocation.output.document(found)
+        else:
+            invocation.output.line(f"as it was shown, for the first time on {moment(found.first_at)}", "dim")
+            ticket_page(found.view, (), invocation.output)
+
+    run(work())
+
+
+@audit.command()
 @click.option("--since", metavar="AGE", help="From the first record on that is not older, such as 90m, 24h or 7d.")
 @pass_invocation
 def export(invocation: Invocation, since: str | None) -> None:

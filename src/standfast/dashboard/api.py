@@ -58,6 +58,11 @@ class Api:
         record = await deliver(self._standfast, workflow_id(request), request.state.session, form)
         return _json(record.model_dump(mode="json"))
 
+    async def undo(self, request: Request) -> Response:
+        """Start the undo of an executed ticket: 201 and its workflow id, or 200 if one is under way."""
+        undo = await self._standfast.undo(workflow_id(request), by=request.state.session.user)
+        return _json(undo.model_dump(mode="json"), status=201 if undo.started else 200)
+
 
 async def _text(request: Request) -> str:
     try:

@@ -12,9 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from standfast import cluster
 from standfast.client import Standfast
+from standfast.codec.converter import data_converter
+from standfast.codec.sealing import Seal
 from standfast.dashboard.api import Api
 from standfast.dashboard.figures import Figures
+from standfast.dashboard.freshness import Rehearsals
 from standfast.dashboard.guard import HEADERS, Guard
 from standfast.dashboard.identity import People, SignedIn
 from standfast.dashboard.inbox import Inbox
@@ -42,7 +46,8 @@ _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<t
 def build_app(settings: Settings, standfast: Standfast, databases: Databases) -> Starlette:
     """Return the application; it opens nothing by itself. Setting the event `app.state.closing` ends its streams."""
     renderer, closing, own = Renderer(), asyncio.Event(), OwnAddress(settings.dashboard.url)
-    problems = Problems(renderer)
+    seal = Seal(data_converter(settings), cluster.namespace(settings))
+    problems, rehearsals = Problems(renderer), Rehearsals(standfast, closing)
     people, ways_in = _people(settings.dashboard, own, databases, renderer)
 
     async def unexpected(request: Request, error: Exception) -> Response:
@@ -53,11 +58,11 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     app = Starlette(
         routes=[
             Route("/", Inbox(standfast, settings, renderer, databases).show),
-            *_pages(settings, standfast, renderer, Viewing(databases, by="page")),
+            *_pages(settings, standfast, renderer, Viewing(databases, seal, by="page"), rehearsals),
             *_stats(settings, standfast, renderer),
             *ways_in,
-            *_api(settings, standfast, Viewing(databases, by="api")),
-            *_streams(standfast, closing),
+            *_api(settings, standfast, Viewing(databases, seal, by="api")),
+            *_streams(standfast, rehearsals, closing),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
@@ -71,11 +76,15 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     return app
 
 
-def _pages(settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing) -> list[Route]:
-    tickets = TicketPages(standfast, settings, renderer, viewing)
+def _pages(
+    settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing, rehearsals: Rehearsals
+) -> list[Route]:
+    tickets = TicketPages(standfast, settings, renderer, viewing, rehearsals)
     return [
         Route(_TICKET, tickets.show),
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
+        Route(f"{_TICKET}/rehearse", tickets.rehearse, methods=["POST"]),
+        Route(f"{_TICKET}/undo", tickets.undo, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),
     ]
 
@@ -110,11 +119,12 @@ def _api(settings: Settings, standfast: Standfast, viewing: Viewing) -> list[Rou
         Route("/api/tickets", api.submit, methods=["POST"]),
         Route(f"/api{_TICKET}", api.show),
         Route(f"/api{_TICKET}/decision", api.decide, methods=["POST"]),
+        Route(f"/api{_TICKET}/undo", api.undo, methods=["POST"]),
     ]
 
 
-def _streams(standfast: Standfast, closing: asyncio.Event) -> list[Route]:
-    streams = Streams(standfast, closing)
+def _streams(standfast: Standfast, rehearsals: Rehearsals, closing: asyncio.Event) -> list[Route]:
+    streams = Streams(standfast, rehearsals, closing)
     return [Route("/events", streams.inbox), Route(f"{_TICKET}/events", streams.ticket)]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from standfast.domain import MASK
 from standfast.outcome import Execution
 from standfast.plan import Operation, Plan
 from standfast.report import OperationReport, RowChange, SafetyReport
@@ -46,6 +47,10 @@ class RowTable:
     """`statement`, `cascade` or `trigger`."""
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    masked: frozenset[str] = frozenset()
+    """Columns whose values nobody is shown."""
+    volatile: frozenset[str] = frozenset()
+    """Columns whose new values will be others when the plan runs: of sequences and clocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +82,22 @@ def operation_changes(plan: Plan, report: SafetyReport | None) -> tuple[Operatio
             number=index + 1,
             operation=operation,
             report=reports.get(index),
-            tables=row_tables(reports[index].rows) if index in reports else (),
+            tables=row_tables(reports[index].rows, report.volatile) if report and index in reports else (),
         )
         for index, operation in enumerate(plan.operations)
     )
 
 
-def row_tables(changes: Iterable[RowChange]) -> tuple[RowTable, ...]:
-    """Return the rows grouped by table, kind and cause, in the order of their first row."""
+def row_tables(changes: Iterable[RowChange], volatile: Iterable[str] = ()) -> tuple[RowTable, ...]:
+    """Return the rows grouped by table, kind and cause: the statement's own first, each in the order of its first row.
+
+    `volatile` are columns as `schema.table.column`.
+    """
     groups: dict[tuple[Kind, str, str], list[RowChange]] = {}
     for change in changes:
         groups.setdefault((_kind(change), change.table, change.via), []).append(change)
-    return tuple(_row_table(*key, group) for key, group in groups.items())
+    tables = (_row_table(*key, group, frozenset(volatile)) for key, group in groups.items())
+    return tuple(sorted(tables, key=lambda table: table.via != "statement"))
 
 
 def _kind(change: RowChange) -> Kind:
@@ -97,14 +106,26 @@ def _kind(change: RowChange) -> Kind:
     return Kind.DELETED if change.after is None else Kind.UPDATED
 
 
-def _row_table(kind: Kind, name: str, via: str, changes: list[RowChange]) -> RowTable:
+def _row_table(kind: Kind, name: str, via: str, changes: list[RowChange], volatile: frozenset[str]) -> RowTable:
     columns: dict[str, None] = {}
     for change in changes:
         columns |= dict.fromkeys((change.before or {}) | (change.after or {}))
         if kind is not Kind.UPDATED:  # the key stands at the head of the row
             columns = {column: None for column in columns if column not in change.key}
     rows = tuple(Row(key=c.key, cells=tuple(_cell(c, column) for column in columns)) for c in changes)
-    return RowTable(kind=kind, name=name, via=via, columns=tuple(columns), rows=rows)
+    return RowTable(
+        kind=kind,
+        name=name,
+        via=via,
+        columns=tuple(columns),
+        rows=rows,
+        masked=frozenset(column for index, column in enumerate(columns) if any(_masked(r.cells[index]) for r in rows)),
+        volatile=frozenset(column for column in columns if f"{name}.{column}" in volatile),
+    )
+
+
+def _masked(cell: Cell) -> bool:
+    return MASK in (cell.before, cell.after)
 
 
 def _cell(change: RowChange, column: str) -> Cell:

@@ -1,5 +1,6 @@
 """Deciding on a ticket: who may, and the one way in which page and API deliver a decision."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,7 +8,8 @@ from pydantic import StringConstraints
 
 from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
-from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Seen, same_person
+from standfast.dashboard.text import moment
+from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Refusal, Seen, same_person
 from standfast.domain import Submission
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
@@ -58,6 +60,35 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
     return Rights()
 
 
+def wants_reason(report: SafetyReport) -> bool:
+    """Return whether who approves has to say why: the plan deletes rows, or needs several people."""
+    return bool(deleted_rows(report)) or report.approvals_required > 1
+
+
+def approvers(view: TicketView, review: Review) -> tuple[str, ...]:
+    """Return in sentences who may approve the present plan, now and later."""
+    return tuple(_approvers(view, review)) if view.report else ()
+
+
+def _approvers(view: TicketView, review: Review) -> Iterator[str]:
+    report = view.report
+    if report is None:
+        return
+    scopes = [_any_of(scope) for scope in report.approver_scopes]
+    who = f"Who fits {', and also '.join(scopes)}" if scopes else "Everybody who may sign in"
+    yield f"{who}, {'the requester included' if review.solo else 'but not the requester'}."
+    for number, reminder in enumerate(report.reminders):
+        if not reminder.approvers:
+            continue
+        past = number < len(view.reminders)
+        since = "Since a reminder" if past else f"From {moment(report.rehearsed_at + reminder.after)} on"
+        yield f"{since} also {_any_of(reminder.approvers)}, whatever the constraints say."
+
+
+def _any_of(patterns: Iterable[str]) -> str:
+    return " or ".join(patterns) or "nobody"
+
+
 async def deliver(standfast: Standfast, workflow_id: str, session: Session, form: DecisionForm) -> DecisionRecord:
     """Deliver the decision of a signed-in person.
 
@@ -68,22 +99,42 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
         ServiceUnavailable: Temporal, or every core worker, is away.
     """
     if form.verdict is DecisionVerdict.APPROVE:
-        _require_confirmation((await standfast.view(workflow_id)).report, form)
-    return await standfast.decide(
-        workflow_id,
-        verdict=form.verdict,
-        by=session.user,
-        mode=session.mode,
-        plan_digest=form.plan_digest,
-        fingerprint=form.fingerprint,
-        comment=form.comment,
+        view = await standfast.view(workflow_id)
+        # What doesn't wait, or isn't what was seen, needs no look here: the workflow refuses the decision.
+        if view.state is State.WAITING and view.report is not None and _is_about(form, view.report):
+            _require_confirmation(view.report, form)
+            _require_reason(view.report, form)
+    try:
+        return await standfast.decide(
+            workflow_id,
+            verdict=form.verdict,
+            by=session.user,
+            mode=session.mode,
+            plan_digest=form.plan_digest,
+            fingerprint=form.fingerprint,
+            comment=form.comment,
+        )
+    except DecisionRefused as refused:
+        if refused.reason == Refusal.NOT_WAITING:
+            raise _too_late(await standfast.view(workflow_id), refused) from refused
+        raise
+
+
+def _is_about(form: DecisionForm, report: SafetyReport) -> bool:
+    return (report.plan_digest, report.fingerprint) == (form.plan_digest, form.fingerprint)
+
+
+def _too_late(view: TicketView, refused: DecisionRefused) -> DecisionRefused:
+    """Return the refusal with the name of who decided, which Temporal doesn't know of a ticket that has ended."""
+    first = next((record for record in reversed(view.decisions) if record.refused is None), None)
+    if first is None:
+        return refused
+    return DecisionRefused(
+        f"{first.by} has decided already ({first.verdict}); the ticket is {view.state}", reason=refused.reason
     )
 
 
-def _require_confirmation(report: SafetyReport | None, form: DecisionForm) -> None:
-    # A report that isn't the one seen needs no look here: the workflow refuses the decision as stale.
-    if report is None or (report.plan_digest, report.fingerprint) != (form.plan_digest, form.fingerprint):
-        return
+def _require_confirmation(report: SafetyReport, form: DecisionForm) -> None:
     count = deleted_rows(report)
     if count and form.deleted_rows.strip() != str(count):
         typed = f"{form.deleted_rows.strip()!r}" if form.deleted_rows.strip() else "nothing"
@@ -91,3 +142,9 @@ def _require_confirmation(report: SafetyReport | None, form: DecisionForm) -> No
             f"this plan deletes rows, and the number typed to confirm it was {typed}; type {count} to approve",
             reason=CONFIRMATION,
         )
+
+
+def _require_reason(report: SafetyReport, form: DecisionForm) -> None:
+    if wants_reason(report) and not form.comment:
+        why = "deletes rows" if deleted_rows(report) else f"needs {report.approvals_required} people"
+        raise DecisionRefused(f"this plan {why}; say in a comment why you approve it", reason=Refusal.COMMENT_REQUIRED)

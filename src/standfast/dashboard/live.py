@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from standfast.client import Standfast
+from standfast.dashboard.freshness import Rehearsals
 from standfast.dashboard.inbox import Filter, Listing, load
 from standfast.dashboard.tickets import version, workflow_id
 from standfast.errors import StandfastError
@@ -45,9 +46,10 @@ class Looks:
 class Streams:
     """The event streams of the inbox and of tickets. All end once `closing` is set: a server that stops can't wait."""
 
-    def __init__(self, standfast: Standfast, closing: asyncio.Event) -> None:
+    def __init__(self, standfast: Standfast, rehearsals: Rehearsals, closing: asyncio.Event) -> None:
         self._standfast = standfast
         self._looks = Looks(standfast)
+        self._rehearsals = rehearsals
         self._closing = closing
 
     async def inbox(self, request: Request) -> Response:
@@ -71,8 +73,8 @@ class Streams:
             await asyncio.sleep(LIST_SECONDS)
 
     async def _ticket_versions(self, watched: str) -> AsyncGenerator[str]:
-        async for view in self._standfast.watch(watched):
-            yield version(view)
+        async for view, freshness in self._rehearsals.follow(self._standfast.watch(watched)):
+            yield version(view, freshness)
 
     async def _events(self, versions: AsyncGenerator[str]) -> AsyncIterator[str]:
         closing = asyncio.create_task(self._closing.wait())

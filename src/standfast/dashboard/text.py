@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from standfast.characters import is_hidden
+from standfast.domain import MASK
 
 SHOWN_CHARACTERS = 400
 """A value longer than this is folded; nothing is left out."""
@@ -44,6 +45,8 @@ def printed(value: Any) -> Any:
 
 def json_value(value: Any) -> Markup:
     """Return a JSON value as HTML: NULL, an empty string and text that looks like them stay apart."""
+    if value == MASK:
+        return Markup('<span class="nothing" title="masked">{}</span>').format(MASK)
     if value is None:
         return Markup('<span class="nothing">NULL</span>')
     if value == "":

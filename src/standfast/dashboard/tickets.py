@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
-from standfast.dashboard.deciding import DecisionForm, deliver, rights
+from standfast.dashboard.comparison import Revision, revisions
+from standfast.dashboard.deciding import DecisionForm, approvers, deliver, rights, wants_reason
+from standfast.dashboard.freshness import Freshness, Rehearsals
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.story import story
@@ -28,6 +30,8 @@ from standfast.web_address import LOOPBACK
 
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""
+PATIENCE_SECONDS = 0.5
+"""How long a page waits for a rehearsal; what comes later comes by its event stream."""
 
 _STEPS = ("context", "plan", "check", "decision", "execution")
 _AT: dict[State, int] = {
@@ -44,19 +48,22 @@ def workflow_id(request: Request) -> str:
     return "ticket/{target}/{id}".format(**request.path_params)
 
 
-def version(view: TicketView) -> str:
-    """Return what differs once something in the view has changed."""
-    return hashlib.sha256(view.model_dump_json().encode()).hexdigest()[:16]
+def version(view: TicketView, freshness: Freshness | None) -> str:
+    """Return what differs once something that the page shows has changed."""
+    return hashlib.sha256(f"{freshness} {view.model_dump_json()}".encode()).hexdigest()[:16]
 
 
 class TicketPages:
     """The page of one ticket, its decision form and its timeline."""
 
-    def __init__(self, standfast: Standfast, settings: Settings, renderer: Renderer, viewing: Viewing) -> None:
+    def __init__(
+        self, standfast: Standfast, settings: Settings, renderer: Renderer, viewing: Viewing, rehearsals: Rehearsals
+    ) -> None:
         self._standfast = standfast
         self._settings = settings
         self._renderer = renderer
         self._viewing = viewing
+        self._rehearsals = rehearsals
 
     async def show(self, request: Request) -> Response:
         """Show the ticket."""
@@ -72,8 +79,24 @@ class TicketPages:
         except UnknownTicket:
             raise
         except (DecisionRefused, InvalidInput) as error:
-            return await self._page(request, refused=str(error), fields=fields, status=status_of(error))
+            refused = f"Your decision changed nothing: {error}."
+            return await self._page(request, refused=refused, fields=fields, status=status_of(error))
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
+
+    async def rehearse(self, request: Request) -> Response:
+        """Have the plan rehearsed, and all rules asked, anew."""
+        await self._standfast.rehearse(workflow_id(request))
+        return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
+
+    async def undo(self, request: Request) -> Response:
+        """Start the undo of the ticket, or find the one that is under way, and go there."""
+        try:
+            undo = await self._standfast.undo(workflow_id(request), by=request.state.session.user)
+        except UnknownTicket:
+            raise
+        except (DecisionRefused, InvalidInput) as error:
+            return await self._page(request, refused=f"Nothing is taken back: {error}.", status=status_of(error))
+        return RedirectResponse(f"/tickets/{undo.workflow_id}", status_code=303)
 
     async def history(self, request: Request) -> Response:
         """Return the timeline as a file."""
@@ -90,14 +113,20 @@ class TicketPages:
         view, entries = await asyncio.gather(
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
+        freshness = await self._rehearsals.freshness(view, patience=PATIENCE_SECONDS)
         await self._viewing.note(view, request.state.session)
         return self._renderer.page(
             request,
             "ticket.html",
             status=status,
             **_content(view),
+            freshness=freshness,
+            version=version(view, freshness),
             conflicts=await self._conflicts(view),
+            undos=await self._undos(view),
+            revisions=await self._revisions(view),
             rights=rights(view, request.state.session, self._settings.review),
+            approvers=approvers(view, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
             story=None if entries is None else story(entries, partial(_by_this_name, request)),
@@ -110,6 +139,22 @@ class TicketPages:
             return await self._standfast.conflicts(view)
         except ServiceUnavailable:  # the ticket is worth showing without
             return ()
+
+    async def _revisions(self, view: TicketView) -> Sequence[Revision]:
+        """Return what changed with each plan; nothing while the agent is at the next one."""
+        if view.plan_number < 2 or view.state is State.PLANNING:  # noqa: PLR2004 - nothing to compare
+            return ()
+        try:
+            return revisions(await self._standfast.drafts(view.workflow_id), view.decisions, view.plan_number)
+        except ServiceUnavailable:  # the ticket is worth showing without
+            return ()
+
+    async def _undos(self, view: TicketView) -> Sequence[TicketView] | None:
+        """Return the tickets that take this one back, None if it is not known."""
+        try:
+            return await self._standfast.undos(view)
+        except (InvalidInput, ServiceUnavailable):  # the ticket is worth showing without
+            return None
 
     async def _timeline(self, workflow_id: str) -> Sequence[TimelineEntry] | None:
         try:
@@ -132,11 +177,11 @@ def _content(view: TicketView) -> dict[str, Any]:
     execution = view.outcome.execution if view.outcome else None
     return {
         "view": view,
-        "version": version(view),
         "path": f"/tickets/{view.workflow_id}",
         "operations": operation_changes(view.plan, report) if view.plan else (),
         "rows_limit": ROWS_SHOWN,
         "deleted_rows": deleted_rows(report) if report else 0,
+        "wants_reason": report is not None and wants_reason(report),
         "expires_at": report.rehearsed_at + report.expires_in if report else None,
         "as_rehearsed": as_rehearsed(report, execution) if report and execution else False,
         "steps": _STEPS,

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from standfast import audit
+from standfast import audit, shown
+from standfast.codec.sealing import Seal
 from standfast.dashboard.sessions import Session
 from standfast.domain import digest
 from standfast.outcome import State
@@ -13,13 +14,14 @@ from standfast.view import TicketView
 class Viewing:
     """Puts views on record. What can't be put there is not shown."""
 
-    def __init__(self, databases: Databases, *, by: str) -> None:
+    def __init__(self, databases: Databases, seal: Seal, *, by: str) -> None:
         """Take `by` what the views come: `page` or `api`."""
         self._databases = databases
+        self._seal = seal
         self._by = by
 
     async def note(self, view: TicketView, session: Session) -> None:
-        """Put on record that a person is shown a plan that waits, once an hour: pages load themselves anew.
+        """Put on record that a person is shown a plan that waits, and what; once an hour: pages load themselves anew.
 
         Raises:
             ServiceUnavailable: the control database can't be reached.
@@ -27,9 +29,10 @@ class Viewing:
         if view.state is not State.WAITING or view.report is None:
             return
         now = datetime.now(UTC)
-        shown = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint, "by": self._by}
-        once = {"workflow_id": view.workflow_id, "user": session.user, "hour": f"{now:%Y-%m-%dT%H}", **shown}
+        seen = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint, "by": self._by}
         async with self._databases.control(autocommit=True) as connection:
+            content = seen | {"shown": await shown.keep(connection, self._seal, view, now)}
+            once = {"workflow_id": view.workflow_id, "user": session.user, "hour": f"{now:%Y-%m-%dT%H}", **content}
             await audit.append(
                 connection,
                 key=f"view/{digest(once)}",
@@ -37,5 +40,5 @@ class Viewing:
                 kind=audit.Kind.VIEW,
                 workflow_id=view.workflow_id,
                 actor=session.user,
-                content=shown,
+                content=content,
             )

@@ -1,6 +1,7 @@
 """The places where content of tickets is kept, and how it is removed from each.
 
-A ticket is named by its workflow id. What its planners left belongs to it. A batch is named and ends like a ticket.
+A ticket is named by its workflow id. What its planners, and rehearsals beside it, left belongs to it. A batch is named
+and ends like a ticket.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ NOBODY = ""
 Counts = Counter[str]
 """What is kept, under names for machines."""
 _SQL = statements(__package__, "places.sql")
-_TYPES = ("Ticket", "Planner", "Batch")
+_TYPES = ("Ticket", "Planner", "Rehearsal", "Batch")
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -2,7 +2,7 @@
 -- The payloads of a namespace that are older than a moment or belong with such ones, by ticket.
 SELECT ticket, array_agg(DISTINCT workflow_id) AS keys, max(stored_at) AS newest
 FROM (
-    SELECT regexp_replace(workflow_id, '/plan/[0-9]+$', '') AS ticket, workflow_id, stored_at
+    SELECT regexp_replace(workflow_id, '/(plan/[0-9]+|rehearsal)$', '') AS ticket, workflow_id, stored_at
     FROM standfast.payload WHERE namespace = %(namespace)s
 ) AS kept
 GROUP BY ticket HAVING min(stored_at) < %(before)s
@@ -33,6 +33,20 @@ FROM standfast.model_call WHERE workflow_id = ANY(%(keys)s) AND octet_length(ans
 -- erase_answers --
 -- Forget what models said to these workflows. Model, tokens and price stay, so that figures still add up.
 UPDATE standfast.model_call SET answer = '' WHERE workflow_id = ANY(%(keys)s) AND octet_length(answer) > 0
+
+-- shown --
+-- What people were shown of tickets before a moment, or together with such content.
+SELECT workflow_id AS ticket, array_agg(DISTINCT workflow_id) AS keys, max(shown_at) AS newest
+FROM standfast.shown
+GROUP BY workflow_id HAVING min(shown_at) < %(before)s
+
+-- count_shown --
+-- How many contents of these tickets are kept as people were shown them.
+SELECT count(*) AS shown FROM standfast.shown WHERE workflow_id = ANY(%(keys)s)
+
+-- erase_shown --
+-- Remove them; the audit chain keeps their hashes.
+DELETE FROM standfast.shown WHERE workflow_id = ANY(%(keys)s)
 
 -- batch_tickets --
 -- Batches that are older than a moment and still have content, as the workflows that they are.

@@ -90,7 +90,7 @@ async def purge(
 
 
 def _places(client: Client, control: Connection, before: datetime) -> list[Place]:
-    kinds = ("payloads", "answers", "batch_tickets")
+    kinds = ("payloads", "answers", "shown", "batch_tickets")
     return [
         *(Content(name=kind, connection=control, namespace=client.namespace, before=before) for kind in kinds),
         Expired(connection=control, before=before),

@@ -2,21 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from temporalio import activity
 
-from standfast import audit
+from standfast import audit, steps
 from standfast.planner.playbooks import load_playbooks
 from standfast.report import SafetyReport, Verdict
 from standfast.safety.conflicts import note_rows
 from standfast.safety.grounding import Ground
-from standfast.safety.validation import Circumstances, assess
+from standfast.safety.validation import Circumstances, assess, fingerprint
 from standfast.safety.versions import read_latest
 from standfast.settings import Settings
-from standfast.steps import ValidateRequest
+from standfast.steps import Rehearsed, RehearseRequest, ValidateRequest
 from standfast.store.connections import Connection, Databases, Role, server_time
 from standfast.store.takeover import session_name, take_over
+from standfast.ticket import Ticket
 
 _TRIES = 3  # then a statement that runs out of time is too slow by itself
 
@@ -43,26 +45,10 @@ class Validation:
             ServiceUnavailable: the target or the control database can't be reached.
         """
         ticket = request.context.ticket
-        target = self._settings.target(ticket.target)
-        async with self._databases.control(autocommit=True) as connection:
-            constraints = await read_latest(connection, ticket.target, target.schemas)
-        async with self._databases.target(ticket.target, Role.REHEARSER) as connection:
-            if activity.info().attempt > 1:
-                await take_over(connection, ticket.workflow_id)
-            now = await server_time(connection)  # the one clock that all workers share
-        circumstances = Circumstances(
-            target=ticket.target,
-            constraints=constraints,
+        circumstances = replace(
+            await self._circumstances(ticket),
             ground=Ground.of(ticket, request.context) if request.recalled is None else None,  # the ledger's own values
-            now=now,
-            playbook_sql=self._playbook_sql,
-            solo=self._settings.review.solo,
-            expires_in=self._settings.review.expire_after,
-            reminders=self._settings.review.reminders,
             recalled=request.recalled,
-            patient=activity.info().attempt < _TRIES,
-            session=session_name(ticket.workflow_id),
-            ticket=ticket,
         )
         assessment = await assess(request.plan, circumstances, partial(twins, self._databases, ticket.target))
         report = assessment.report
@@ -78,6 +64,46 @@ class Validation:
         async with self._databases.control(autocommit=True) as connection:
             await audit.append_step(connection, audit.Kind.VERDICT, content=_recorded(report))
         return report
+
+    @activity.defn(name=steps.REHEARSE.name)
+    async def rehearse(self, request: RehearseRequest) -> Rehearsed:
+        """Return what a plan that waits would do now. Nothing goes on record, as nobody is asked anything.
+
+        Raises:
+            UnknownTarget: the settings don't name the ticket's target.
+            ServiceUnavailable: the target or the control database can't be reached, or the rows are busy.
+        """
+        ticket = request.ticket
+        circumstances = await self._circumstances(ticket)
+        return Rehearsed(
+            plan_digest=request.plan.digest(ticket.target),
+            fingerprint=await fingerprint(request.plan, circumstances, partial(twins, self._databases, ticket.target)),
+            at=circumstances.now,
+        )
+
+    async def _circumstances(self, ticket: Ticket) -> Circumstances:
+        """Return what a plan for the ticket is judged by now, whatever the activity; nothing to ground it in."""
+        workflow_id = activity.info().workflow_id or ticket.workflow_id
+        target = self._settings.target(ticket.target)
+        async with self._databases.control(autocommit=True) as connection:
+            constraints = await read_latest(connection, ticket.target, target.schemas)
+        async with self._databases.target(ticket.target, Role.REHEARSER) as connection:
+            if activity.info().attempt > 1:
+                await take_over(connection, workflow_id)
+            now = await server_time(connection)  # the one clock that all workers share
+        return Circumstances(
+            target=ticket.target,
+            constraints=constraints,
+            ground=None,
+            now=now,
+            playbook_sql=self._playbook_sql,
+            solo=self._settings.review.solo,
+            expires_in=self._settings.review.expire_after,
+            reminders=self._settings.review.reminders,
+            patient=activity.info().attempt < _TRIES,
+            session=session_name(workflow_id),
+            ticket=ticket,
+        )
 
 
 def _recorded(report: SafetyReport) -> dict[str, object]:

@@ -103,10 +103,7 @@ async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], T
     judged = [_parse(operation, circumstances.constraints) for operation in plan.operations]
     rehearsal = _NOT_REHEARSED
     if judged and not findings:
-        async with twins() as (change, observer):
-            await _judge_statements(judged, circumstances, change)
-            if not any(operation.blocked for operation in judged):
-                rehearsal = await _rehearse(plan, judged, circumstances, change, observer)
+        rehearsal = await _measure(plan, judged, circumstances, twins)
         for operation, measured in zip(judged, rehearsal.effect.operations, strict=False):
             _judge_effect(operation, measured)
         findings += _judge_total(judged, rehearsal.effect, circumstances.constraints)
@@ -115,6 +112,26 @@ async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], T
             findings += _judge_recalled(rehearsal, circumstances.recalled)
     report = _report(plan, circumstances, findings, judged, rehearsal)
     return Assessment(report=report, changes=rehearsal.effect.changes)
+
+
+async def fingerprint(plan: Plan, circumstances: Circumstances, twins: Callable[[], Twins]) -> str:
+    """Return the fingerprint that a report on the plan would have now. Nothing is changed.
+
+    Raises: as `assess` does.
+    """
+    judged = [_parse(operation, circumstances.constraints) for operation in plan.operations]
+    rehearsal = await _measure(plan, judged, circumstances, twins) if judged else _NOT_REHEARSED
+    return rehearsal.effect.fingerprint
+
+
+async def _measure(
+    plan: Plan, judged: list[_Judged], circumstances: Circumstances, twins: Callable[[], Twins]
+) -> Rehearsal:
+    async with twins() as (change, observer):
+        await _judge_statements(judged, circumstances, change)
+        if any(operation.blocked for operation in judged):
+            return _NOT_REHEARSED
+        return await _rehearse(plan, judged, circumstances, change, observer)
 
 
 def _judge_plan(plan: Plan, circumstances: Circumstances) -> Iterator[Finding]:

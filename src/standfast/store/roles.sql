@@ -142,7 +142,7 @@ GRANT SELECT (workflow_id, plan_digest, target, fingerprint, approved_by, execut
 -- revoked and used.
 GRANT USAGE ON SCHEMA standfast TO {roles};
 GRANT SELECT ON standfast.migration, standfast.model_call, standfast.audit TO {roles};
-GRANT SELECT, INSERT ON standfast.constraints, standfast.namespace TO {roles};
+GRANT SELECT, INSERT ON standfast.constraints, standfast.namespace, standfast.shown TO {roles};
 GRANT EXECUTE ON FUNCTION standfast.append_audit TO {roles};
 GRANT SELECT, INSERT, UPDATE ON standfast.session, standfast.login_link TO {roles};
 GRANT SELECT, INSERT, UPDATE (used_at, revoked_at) ON standfast.api_token TO {roles};

@@ -16,11 +16,15 @@ function fields() {
   return [...region.querySelectorAll("textarea[id], select[id], input[id]:not([type=hidden])")];
 }
 
+function foldable() {
+  return [...region.querySelectorAll("details")];
+}
+
 function remember() {
   const focused = document.activeElement;
   return {
     typed: new Map(fields().map((field) => [field.id, field.value])),
-    unfolded: [...region.querySelectorAll("details")].map((details) => details.open),
+    unfolded: new Map(foldable().map((details) => [details.querySelector("summary").textContent, details.open])),
     focus: region.contains(focused) ? focused.id : "",
     selection: focused && "selectionStart" in focused ? [focused.selectionStart, focused.selectionEnd] : null,
   };
@@ -34,9 +38,9 @@ function restore(before) {
     // A number typed to confirm one plan confirms no other.
     if (before.typed.has(field.id) && !(other && field.id === "deleted-rows")) field.value = before.typed.get(field.id);
   }
-  region.querySelectorAll("details").forEach((details, index) => {
-    if (before.unfolded[index]) details.open = true;
-  });
+  for (const details of foldable()) {
+    details.open = before.unfolded.get(details.querySelector("summary").textContent) ?? details.open;
+  }
   const focused = before.focus && document.getElementById(before.focus);
   if (focused) {
     focused.focus({ preventScroll: true });
@@ -47,7 +51,7 @@ function restore(before) {
 
 // Another plan, or other rows, came under the reader's hands: a click that was meant for the old one must not count.
 function hold() {
-  const buttons = [...region.querySelectorAll(".decide button")];
+  const buttons = [...region.querySelectorAll(".decide button:enabled")]; // what the server has disabled stays so
   if (!buttons.length) return;
   const notice = document.createElement("p");
   const seen = document.createElement("button");

@@ -1,0 +1,381 @@
+"""The ticket page over real HTTP: what an approver can read there and do, without JavaScript as well."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import pytest_asyncio
+
+from standfast import cluster
+from standfast.codec.converter import data_converter
+from standfast.codec.sealing import Seal
+from standfast.dashboard import freshness
+from standfast.decision import DecisionVerdict
+from standfast.errors import InvalidInput, PayloadLost
+from standfast.outcome import State
+from standfast.rehearsal import rehearsal_id
+from standfast.shown import find
+from standfast.store.connections import Databases
+from standfast.view import TicketView
+from tests.integration.installation import CONSTRAINTS, Installation, installed
+from tests.integration.shop import Shop
+from tests.integration.test_dashboard import (
+    ME,
+    about,
+    browser,
+    dashboard,
+    delete,
+    form,
+    page,
+    refund,
+    sign_in,
+    waiting,
+)
+from tests.processes import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+APPROVE, REJECT = DecisionVerdict.APPROVE, DecisionVerdict.REJECT
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Installation]:
+    async with installed(postgres, temporal_server) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def approver(installation: Installation) -> AsyncIterator[httpx.AsyncClient]:
+    async with dashboard(installation.settings) as url, browser(url) as client:
+        await sign_in(installation.settings, client)
+        yield client
+
+
+async def executed(installation: Installation, order: int) -> TicketView:
+    view = await waiting(installation, refund(order), **about(order))
+    await installation.decide(view, APPROVE)
+    assert (await installation.client.wait(view.workflow_id)).state is State.DONE
+    return await installation.client.view(view.workflow_id)
+
+
+# --- taking it back --------------------------------------------------------------------------------------------------
+
+
+async def test_a_done_ticket_is_taken_back_by_a_button_and_a_ticket_of_its_own(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    done = await executed(installation, 1000)
+    assert "Undo this" in (await approver.get(page(done))).text
+    started = await approver.post(f"{page(done)}/undo")
+    assert (started.status_code, started.headers["location"]) == (303, f"{page(done)}-undo")
+    undo = await installation.until_waiting(f"{done.workflow_id}-undo")
+    assert undo.ticket.requester == ME
+    assert f'href="{page(done)}"' in (await approver.get(page(undo))).text
+
+    under_way = (await approver.get(page(done))).text
+    assert "An undo is under way" in under_way
+    assert f'href="{page(undo)}"' in under_way
+    assert "Undo this" not in under_way
+    again = await approver.post(f"{page(done)}/undo")
+    assert again.headers["location"] == page(undo)
+
+    await installation.decide(undo, APPROVE)
+    assert (await installation.client.wait(undo.workflow_id)).state is State.DONE
+    assert installation.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1000") == [(0,)]
+    taken_back = (await approver.get(page(done))).text
+    assert "Taken back by" in taken_back
+    assert "Undo this" not in taken_back
+    late = await approver.post(f"{page(done)}/undo")
+    assert late.status_code == 409
+    assert f"was taken back by {undo.workflow_id}" in late.text
+
+
+async def test_an_undo_that_was_rejected_can_be_asked_for_once_more(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    done = await executed(installation, 1001)
+    first = await approver.post(f"/api{page(done)}/undo")
+    assert (first.status_code, first.json()["started"]) == (201, True)
+    assert (await approver.post(f"/api{page(done)}/undo")).status_code == 200
+    undo = await installation.until_waiting(first.json()["workflow_id"])
+    await installation.decide(undo, REJECT, comment="it was right")
+    await installation.client.wait(undo.workflow_id)
+    text = (await approver.get(page(done))).text
+    assert "An undo ended without a change" in text
+    assert "Undo this" in text
+    second = await approver.post(f"/api{page(done)}/undo")
+    assert second.json() == {"workflow_id": f"{done.workflow_id}-undo2", "started": True}
+    undo = await installation.until_waiting(second.json()["workflow_id"])
+    await installation.decide(undo, REJECT, comment="clean up")
+
+
+async def test_a_ticket_that_changed_nothing_offers_no_undo(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, delete(1002), **about(1002))
+    await installation.decide(view, REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    assert "Undo this" not in (await approver.get(page(view))).text
+    refused = await approver.post(f"/api{page(view)}/undo")
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid-input")
+
+
+async def test_a_ticket_that_only_has_the_name_of_an_undo_is_none(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    done = await executed(installation, 1003)
+    impostor = await waiting(installation, refund(1004), id=f"{done.ticket.id}-undo", **about(1004))
+    assert "Undo this" in (await approver.get(page(done))).text
+    started = await approver.post(f"{page(done)}/undo")
+    assert started.headers["location"] == f"{page(done)}-undo2"
+    undo = await installation.until_waiting(f"{done.workflow_id}-undo2")
+    for view in (impostor, undo):
+        await installation.decide(view, REJECT, comment="clean up")
+
+
+# --- what changed between plans --------------------------------------------------------------------------------------
+
+
+async def test_after_asking_for_changes_the_page_shows_who_asked_for_what_and_what_came_of_it(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    plans = {"plan": refund(1010), "mended": refund(1011)}
+    view = await waiting(installation, {}, metadata=plans, **about(1010, 1011))
+    assert "What changed between the plans" not in (await approver.get(page(view))).text
+    asked = form(view, "revise", comment="<b>1011</b> it is")
+    assert (await approver.post(f"{page(view)}/decision", data=asked)).status_code == 303
+    second = await installation.until(view.workflow_id, lambda now: (now.plan_number, now.state) == (2, State.WAITING))
+    text = (await approver.get(page(view))).text
+    for promised in (
+        "From plan 1 to plan 2",
+        f"{ME} asked for changes:",
+        "&lt;b&gt;1011&lt;/b&gt; it is",
+        "<del>1010</del>",
+        "<ins>1011</ins>",
+    ):
+        assert promised in text
+    await installation.decide(second, REJECT, comment="clean up")
+
+
+async def test_a_plan_that_checks_sent_back_is_compared_with_the_next_too(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    unbounded = {"operations": [{"sql": "UPDATE shop.orders SET status = 'please'"}]}
+    view = await waiting(installation, {}, metadata={"plan": unbounded, "mended": refund(1012)}, **about(1012))
+    assert view.plan_number == 2
+    text = (await approver.get(page(view))).text
+    assert "Sent back by the checks:" in text
+    assert "has no WHERE" in text
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+# --- are the rows still the same -------------------------------------------------------------------------------------
+
+
+async def until_page(approver: httpx.AsyncClient, view: TicketView, promised: str) -> str:
+    return await eventually(lambda: text_of(approver, view), lambda text: promised in text)
+
+
+async def text_of(approver: httpx.AsyncClient, view: TicketView) -> str:
+    return (await approver.get(page(view))).text
+
+
+async def test_a_plan_whose_rows_have_changed_is_stale_until_it_is_rehearsed_again(
+    installation: Installation, approver: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(freshness, "_SHARE", 0)
+    view = await waiting(installation, refund(1020), **about(1020))
+    assert "Stale:" not in await until_page(approver, view, ">fresh<")
+    installation.execute("UPDATE shop.orders SET total = 7 WHERE id = 1020")
+    stale = await until_page(approver, view, ">stale<")
+    assert '<button class="primary" disabled>' in stale
+
+    answer = await approver.post(f"{page(view)}/rehearse")
+    assert (answer.status_code, answer.headers["location"]) == (303, page(view))
+    again = await installation.until(
+        view.workflow_id, lambda now: now.state is State.WAITING and now.report != view.report
+    )
+    assert '<button class="primary">' in await until_page(approver, view, ">fresh<")
+    await installation.decide(again, APPROVE)
+    await installation.client.wait(view.workflow_id)
+    assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1020") == [(7,)]
+
+
+async def test_looking_at_a_ticket_leaves_nothing_in_its_history(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1021), **about(1021))
+    before = await installation.client.history(view.workflow_id)
+    await until_page(approver, view, ">fresh<")
+    assert await installation.client.history(view.workflow_id) == before
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_many_who_look_cost_one_rehearsal(installation: Installation, approver: httpx.AsyncClient) -> None:
+    view = await waiting(installation, refund(1022), **about(1022))
+    await asyncio.gather(*(until_page(approver, view, ">fresh<") for _ in range(8)))
+    temporal = await cluster.connect(installation.settings)
+
+    async def runs() -> int:
+        query = f'WorkflowId = "{rehearsal_id(view.workflow_id)}"'
+        return (await temporal.count_workflows(query)).count
+
+    assert await eventually(runs, bool) == 1
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_a_target_that_is_away_makes_nothing_stale(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1023), **about(1023))
+    with psycopg.connect(installation.owner_url) as others:
+        others.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
+        assert "not compared again yet" in await text_of(approver, view)
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_one_of_two_approvals_stays_when_a_plan_is_rehearsed_again_with_the_same_effect(
+    installation: Installation,
+) -> None:
+    await installation.constrain(f"{CONSTRAINTS}quorum: {{approval: 2}}\n")
+    view = await waiting(installation, refund(1024), **about(1024))
+    await installation.decide(view, APPROVE, by="ben@example.com")
+
+    async def rehearsed_since(before: TicketView) -> TicketView:
+        await installation.client.rehearse(view.workflow_id)
+        return await installation.until(
+            view.workflow_id, lambda now: now.state is State.WAITING and now.report != before.report
+        )
+
+    same = await rehearsed_since(view)
+    assert same.approvals == ("ben@example.com",)
+    installation.execute("UPDATE shop.orders SET total = 8 WHERE id = 1024")
+    other = await rehearsed_since(same)
+    assert other.approvals == ()
+    await installation.constrain(CONSTRAINTS)
+    await installation.decide(other, REJECT, comment="clean up")
+
+
+async def test_a_ticket_that_does_not_wait_is_not_rehearsed_again(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1025), **about(1025))
+    await installation.decide(view, REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    answer = await approver.post(f"{page(view)}/rehearse")
+    assert answer.status_code == 409
+    assert "has ended already" in answer.text
+
+
+# --- who may decide, and what it takes -------------------------------------------------------------------------------
+
+SCOPED = f"""{CONSTRAINTS}
+approvers:
+  - {{tables: [shop.refunds], who: ["*@example.com", "lead@partner.example"]}}
+quorum: {{approval: 2}}
+"""
+
+
+async def test_the_page_says_how_many_have_approved_and_who_may(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    await installation.constrain(SCOPED)
+    view = await waiting(installation, refund(1030), **about(1030))
+    await installation.constrain(CONSTRAINTS)
+    await installation.decide(view, APPROVE, by="ben@example.com")
+    text = await text_of(approver, view)
+    assert "<b>1 of 2</b> people have approved: ben@example.com." in text
+    assert "Who fits *@example.com or lead@partner.example, but not the requester." in text
+    assert "constraints name others" in text, "the operating system's user is none of them"
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+@pytest.mark.parametrize("way", ["", "/api"])
+async def test_approving_what_needs_two_people_takes_a_reason_on_page_and_api(
+    installation: Installation, approver: httpx.AsyncClient, way: str
+) -> None:
+    await installation.constrain(f"{CONSTRAINTS}quorum: {{approval: 2}}\n")
+    view = await waiting(installation, refund(1031), **about(1031))
+    await installation.constrain(CONSTRAINTS)
+
+    async def approve(**said: str) -> httpx.Response:
+        sent = form(view, "approve", **said)
+        if way:
+            return await approver.post(f"{way}{page(view)}/decision", json=sent)
+        return await approver.post(f"{page(view)}/decision", data=sent)
+
+    for said in ({}, {"comment": "  "}):
+        answer = await approve(**said)
+        assert answer.status_code == 409
+        assert "this plan needs 2 people; say in a comment why you approve it" in answer.text
+    assert (await installation.client.view(view.workflow_id)).approvals == ()
+    assert (await approve(comment="the parcel is lost")).status_code in (200, 303)
+    assert (await installation.client.view(view.workflow_id)).approvals == (ME,)
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_who_approves_second_gets_the_page_with_the_first_name_whoever_was_first(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1032), **about(1032))
+
+    async def approve() -> tuple[int, str]:
+        answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve"))
+        return answer.status_code, answer.text
+
+    answers = await asyncio.gather(approve(), approve(), installation.decide(view, APPROVE), return_exceptions=True)
+    refused = [text for code, text in (one for one in answers if isinstance(one, tuple)) if code == 409]
+    outcome = await installation.client.wait(view.workflow_id)
+    assert outcome.execution is not None
+    (first,) = outcome.execution.approved_by
+    assert refused
+    assert all(f"{first} has decided already" in text for text in refused)
+    assert len(installation.ledger(view.workflow_id)) == 1
+
+
+# --- what was shown --------------------------------------------------------------------------------------------------
+
+
+async def test_an_auditor_sees_what_the_approver_was_shown(
+    installation: Installation, approver: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    view = await waiting(installation, refund(1040), **about(1040))
+    for path in (page(view), page(view), f"/api{page(view)}"):
+        assert (await approver.get(path)).status_code == 200
+    await installation.decide(view, REJECT, comment="no")
+    await installation.client.wait(view.workflow_id)
+    with psycopg.connect(installation.control_url) as connection:
+        query = "SELECT hash, content FROM standfast.shown WHERE workflow_id = %s"
+        ((key, content),) = connection.execute(query, [view.workflow_id]).fetchall()
+        query = "SELECT content ->> 'shown' FROM standfast.audit WHERE workflow_id = %s AND kind = 'view'"
+        assert connection.execute(query, [view.workflow_id]).fetchall() == [(key,), (key,)]
+    assert b"shop.refunds" not in content
+    printed = await Shop(installation, tmp_path).run("audit", "shown", key)
+    without_metadata = view.ticket.model_copy(update={"metadata": {}})
+    assert TicketView.model_validate(json.loads(printed.stdout)["view"]) == view.model_copy(
+        update={"ticket": without_metadata}
+    )
+
+
+async def test_content_that_was_changed_is_not_shown_to_an_auditor(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1041), **about(1041))
+    await approver.get(page(view))
+    async with Databases(installation.settings, application="test") as databases, databases.control() as connection:
+        seal = Seal(data_converter(installation.settings), cluster.namespace(installation.settings))
+        other = await seal.close(view.workflow_id, view.model_dump_json())
+        row = {"hash": "0" * 64, "workflow_id": view.workflow_id, "at": datetime.now(UTC), "content": other}
+        forged = "INSERT INTO standfast.shown VALUES (%(hash)s, %(workflow_id)s, %(at)s, %(content)s)"
+        await connection.execute(forged, row)
+        with pytest.raises(PayloadLost, match="is not what was shown"):
+            await find(connection, seal, "0" * 64)
+        with pytest.raises(InvalidInput, match="nobody was shown that"):
+            await find(connection, seal, "1" * 64)
+    await installation.decide(view, REJECT, comment="clean up")
