@@ -37,6 +37,8 @@ class Kind(StrEnum):
     """The decision's record, see standfast.decision, and the `fingerprint` that it names."""
     REFUSED = "decision.refused"
     """The same of a decision that changed nothing."""
+    CANCEL = "cancel"
+    """Nothing: the actor has asked the ticket to end."""
     END = "end"
     """`state` in which a ticket ended that has executed nothing."""
     EXECUTION = "execution"

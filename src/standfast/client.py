@@ -1,11 +1,15 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -26,7 +30,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from standfast import cluster, visibility
+from standfast import audit, cluster, visibility
 from standfast.carried import Start
 from standfast.codec.reading import failures, of_workflow, reveal
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
@@ -34,6 +38,7 @@ from standfast.documents import read_json_documents, validate
 from standfast.domain import Record
 from standfast.errors import (
     DecisionRefused,
+    DecisionUnheard,
     DecisionUnrecorded,
     InvalidInput,
     NotPermitted,
@@ -64,6 +69,7 @@ _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAN
 _TICKETS = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
 _AT_ONCE = 8  # histories fetched together
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
+_CHECK_BYTES = 12  # before the token of a page: they tell whether it is one
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
 _DECISIONS = 5
@@ -77,12 +83,22 @@ class Submitted(Record):
     """False if the same ticket was submitted before."""
 
 
+class Listed(Record):
+    """A page of a list of tickets."""
+
+    tickets: tuple[TicketRow, ...]
+    next: str | None
+    """What the next page begins after; None: there is none."""
+
+
 class Standfast:
     """A client of one Standfast installation."""
 
-    def __init__(self, temporal: Client, settings: Settings) -> None:
+    def __init__(self, temporal: Client, settings: Settings, databases: Databases | None = None) -> None:
+        """Without `databases` nothing is put on record of what no workflow records itself."""
         self._temporal = temporal
         self._settings = settings
+        self._databases = databases
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
 
     @classmethod
@@ -97,7 +113,8 @@ class Standfast:
             Databases(settings, application="standfast client") as databases,
             external_storage(settings, databases) as storage,
         ):
-            yield cls(await cluster.connect(settings, storage), settings)
+            recording = databases if settings.control.url else None
+            yield cls(await cluster.connect(settings, storage), settings, recording)
 
     async def submit(self, ticket: Ticket) -> Submitted:
         """Start the ticket's workflow, or find it if the same ticket was submitted before.
@@ -197,6 +214,33 @@ class Standfast:
             UnknownTarget: the settings don't name one of the targets.
             ServiceUnavailable: Temporal can't be reached.
         """
+        query = self._query(states, targets, since)
+        with self._translated("list"):
+            rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
+        return sorted(rows, key=lambda row: row.started_at, reverse=True)
+
+    async def page(
+        self, states: Sequence[State] = (), targets: Sequence[str] = (), *, limit: int, after: str | None = None
+    ) -> Listed:
+        """Return the page of tickets `after` the one of which that is the `next`, with at most `limit` of them.
+
+        Open tickets come first, newest first, then ended ones, latest end first, as Temporal's visibility store has
+        them; it lags a little behind.
+
+        Raises:
+            UnknownTarget: the settings don't name one of the targets.
+            InvalidInput: `after` is the `next` of no page.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        found = self._temporal.list_workflows(
+            self._query(states, targets), page_size=limit, next_page_token=_token(after) if after else None
+        )
+        with self._translated("list"):
+            await found.fetch_next_page()
+        more = found.next_page_token
+        return Listed(tickets=tuple(map(_row, found.current_page or ())), next=_after(more) if more else None)
+
+    def _query(self, states: Sequence[State], targets: Sequence[str], since: datetime | None = None) -> str:
         for target in targets:
             self._settings.target(target)
         query = _TICKETS
@@ -206,9 +250,7 @@ class Standfast:
             query += f" AND ({' OR '.join(_in_states(states))})"
         if since:
             query += f' AND StartTime > "{since.astimezone(UTC).isoformat()}"'
-        with self._translated("list"):
-            rows = [_row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
-        return sorted(rows, key=lambda row: row.started_at, reverse=True)
+        return query
 
     async def rows(self, workflow_ids: Sequence[str]) -> dict[str, TicketRow]:
         """Return tickets by their workflow ids, as Temporal's visibility store has them; it may not have all.
@@ -409,29 +451,56 @@ class Standfast:
     async def deliver(self, workflow_id: str, decision: Decision) -> DecisionRecord:
         """Deliver a signed decision. One whose answer was lost may be delivered again: it counts once.
 
+        What the workflow can't put on record any more, since it has ended or was asked too often, is recorded here.
+
         Raises: as `decide` does.
         """
         async with self._delivering.setdefault(workflow_id, asyncio.Semaphore(_DECISIONS)):
-            with self._translated(workflow_id):
-                return await self._handle(workflow_id).execute_update(
-                    TicketWorkflow.decide,
-                    decision,
-                    id=decision.proof.id if decision.proof else None,
-                    rpc_timeout=_ON_RECORD,
-                )
+            try:
+                with self._translated(workflow_id):
+                    return await self._handle(workflow_id).execute_update(
+                        TicketWorkflow.decide,
+                        decision,
+                        id=decision.proof.id if decision.proof else None,
+                        rpc_timeout=_ON_RECORD,
+                    )
+            except DecisionUnheard as refused:
+                await self._record_refused(workflow_id, decision, refused)
+                raise
 
-    async def cancel(self, workflow_id: str) -> None:
+    async def _record_refused(self, workflow_id: str, decision: Decision, refused: DecisionRefused) -> None:
+        at = datetime.now(UTC)
+        record = DecisionRecord.of(decision, at=at, refused=Refusal(refused.reason), message=str(refused))
+        key = f"refused/{workflow_id}/{record.id or secrets.token_hex(16)}"
+        await self._record(audit.Kind.REFUSED, workflow_id, key, decision.by, record.content(decision), at=at)
+
+    async def _record(
+        self, kind: audit.Kind, workflow_id: str, key: str, actor: str, content: Mapping[str, Any], *, at: datetime
+    ) -> None:
+        if self._databases is None:
+            return
+        async with self._databases.control(autocommit=True) as connection:
+            await audit.append(
+                connection, key=key, at=at, kind=kind, workflow_id=workflow_id, actor=actor, content=content
+            )
+
+    async def cancel(self, workflow_id: str, *, by: str | None = None) -> None:
         """Ask the ticket to end; what is being executed is finished or rolled back as a whole first.
+
+        Who asks is put on record before, unless `by` is None: a batch has its own record.
 
         Raises:
             DecisionRefused: it has ended already.
             UnknownTicket: no such ticket.
-            ServiceUnavailable: Temporal can't be reached.
+            ServiceUnavailable: Temporal or the control database can't be reached.
         """
         with self._translated(workflow_id):
             status = (await self._handle(workflow_id).describe()).status
             if status is not WorkflowExecutionStatus.RUNNING:
                 raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+            if by is not None:
+                key = f"cancel/{workflow_id}/{secrets.token_hex(16)}"
+                await self._record(audit.Kind.CANCEL, workflow_id, key, by, {}, at=datetime.now(UTC))
             await self._handle(workflow_id).cancel()
 
     async def conflicts(self, view: TicketView) -> tuple[str, ...]:
@@ -495,7 +564,7 @@ class Standfast:
     def _translated(self, workflow_id: str) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
         unknown = UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
-        ended = DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+        ended = DecisionUnheard(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
         with translated(workflow_id, unknown=unknown, ended=ended):
             try:
                 yield
@@ -566,6 +635,25 @@ def _one_of(attribute: str, values: Iterable[str]) -> str:
     return f"{attribute} IN (" + ", ".join(f'"{value}"' for value in values) + ")"
 
 
+def _after(token: bytes) -> str:
+    """Return Temporal's token of a next page, for others to keep."""
+    return base64.urlsafe_b64encode(_check(token) + token).decode()
+
+
+def _token(after: str) -> bytes:
+    """Return Temporal's token, which would call one that it can't read a failure of its own."""
+    with suppress(binascii.Error):
+        known = base64.b64decode(after, altchars=b"-_", validate=True)
+        token = known[_CHECK_BYTES:]
+        if _check(token) == known[:_CHECK_BYTES]:
+            return token
+    raise InvalidInput(f"after {after!r} is the `next` of no page; take it from the page before, unchanged")
+
+
+def _check(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()[:_CHECK_BYTES]
+
+
 def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
     original = view.ticket
     try:
@@ -613,7 +701,9 @@ def _row(found: WorkflowExecution) -> TicketRow:
 def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type == REFUSED:
-        return DecisionRefused(cause.message, reason=str(cause.details[0]))
+        reason = str(cause.details[0])
+        refused = DecisionUnheard if reason == Refusal.TOO_MANY_REFUSED else DecisionRefused
+        return refused(cause.message, reason=reason)
     if isinstance(cause, ApplicationError) and cause.type == UNRECORDED:
         return DecisionUnrecorded(cause.message)
-    return DecisionRefused(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
+    return DecisionUnheard(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
