@@ -1,12 +1,12 @@
 """The dashboard as an ASGI application: pure assembly."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -19,6 +19,7 @@ from standfast.dashboard.inbox import Inbox
 from standfast.dashboard.live import Streams
 from standfast.dashboard.login import Login
 from standfast.dashboard.problems import Problems
+from standfast.dashboard.reading import BodyLimit
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Sessions
 from standfast.dashboard.tickets import TicketPages
@@ -27,7 +28,6 @@ from standfast.errors import StandfastError
 from standfast.settings import Settings
 from standfast.store.connections import Databases
 
-_MAX_BODY = 1024 * 1024
 _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<target>/<id>
 
 
@@ -52,7 +52,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
         ],
         middleware=[
             Middleware(Guard, sessions=sessions, problems=problems),
-            Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY),
+            Middleware(BodyLimit, problems=problems),
         ],
         exception_handlers={StandfastError: problems.ours, HTTPException: problems.http, Exception: unexpected},
     )
@@ -82,11 +82,22 @@ def _session(sessions: Sessions, renderer: Renderer) -> list[Route]:
 def _api(settings: Settings, standfast: Standfast, viewing: Viewing) -> list[Route]:
     api = Api(standfast, settings, viewing)
     return [
-        Route("/api/tickets", api.list),
-        Route("/api/tickets", api.submit, methods=["POST"]),
+        Route("/api/openapi.json", api.document),
+        _resource("/api/tickets", GET=api.list, POST=api.submit),
         Route(f"/api{_TICKET}", api.show),
+        Route(f"/api{_TICKET}/history", api.history),
         Route(f"/api{_TICKET}/decision", api.decide, methods=["POST"]),
+        Route(f"/api{_TICKET}/cancel", api.cancel, methods=["POST"]),
     ]
+
+
+def _resource(path: str, **handlers: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return the one route of a path with several methods: who tries another is told all of them."""
+
+    async def answer(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, answer, methods=list(handlers))
 
 
 def _streams(standfast: Standfast, closing: asyncio.Event) -> list[Route]:
