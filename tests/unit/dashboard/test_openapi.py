@@ -1,7 +1,12 @@
 """The document of the API says what the application does: no route is forgotten, every name leads somewhere."""
 
+import json
+import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import jsonschema_rs
 import pytest
@@ -9,7 +14,9 @@ from starlette.routing import Route
 
 from standfast.client import Standfast
 from standfast.dashboard.app import build_app
+from standfast.dashboard.deciding import CONFIRMATION
 from standfast.dashboard.openapi import document
+from standfast.decision import Refusal
 from standfast.settings import Settings, Target
 from standfast.store.connections import Databases
 
@@ -114,3 +121,45 @@ def test_without_a_default_each_ticket_names_its_target() -> None:
     schema = document(settings, "any")["components"]["schemas"]["NewTicket"]
     assert "target" in schema["required"]
     assert schema["properties"]["target"]["enum"] == ["crm", "shop"]
+
+
+# --- the page about it -----------------------------------------------------------------------------------------------
+
+API = (Path(__file__).parents[3] / "docs/api.md").read_text("utf-8")
+COMMANDS = [
+    command
+    for block in re.findall(r"```sh\n(.*?)```", API, re.DOTALL)
+    for command in block.replace("\\\n", " ").splitlines()
+    if command.startswith("curl")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_example_is_a_request_that_the_document_knows(command: str) -> None:
+    words = shlex.split(command)
+    (address,) = [word for word in words if word.startswith("$STANDFAST")]
+    body = words[words.index("-d") + 1] if "-d" in words else None
+    url = urlsplit(address.removeprefix("$STANDFAST"))
+    path = re.sub("/ticket/shop/SUP-1042", "/ticket/{target}/{id}", url.path)
+    operation = OPERATIONS[f"{'POST' if body or 'POST' in words else 'GET'} {path}"]
+    assert "Authorization: Bearer $TOKEN" in words
+    assert {name for name, _ in parse_qsl(url.query)} <= {parameter["name"] for parameter in operation["parameters"]}
+    assert ("Content-Type: application/json" in words) == (body is not None) == ("requestBody" in operation)
+    if body is not None:
+        reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        assert is_valid(reference.rpartition("/")[2], json.loads(body))
+
+
+def test_the_page_has_every_operation_with_its_scope() -> None:
+    rows = re.findall(r"^\| `(GET|POST) ([^`]+)` \| `(\w+)` \|", API, re.MULTILINE)
+    described = {
+        f"{method} {path.replace('{workflow id}', 'ticket/{target}/{id}')}": scope for method, path, scope in rows
+    }
+    assert described == {name: operation["security"][1]["token"][0] for name, operation in OPERATIONS.items()}
+
+
+def test_the_page_has_every_status_and_every_reason() -> None:
+    statuses = {status for operation in OPERATIONS.values() for status in operation["responses"] if status >= "400"}
+    assert statuses <= set(re.findall(r"^\| (\d{3}) \|", API, re.MULTILINE))
+    cells = [line.split("|")[1] for line in API[API.index("| reason |") :].splitlines() if line.startswith("|")]
+    assert {name for cell in cells for name in re.findall("`([^`]+)`", cell)} == {*Refusal, CONFIRMATION}
