@@ -37,6 +37,8 @@ class Kind(StrEnum):
     """The decision's record, see standfast.decision, and the `fingerprint` that it names."""
     REFUSED = "decision.refused"
     """The same of a decision that changed nothing."""
+    UNHEARD = "decision.unheard"
+    """The same of a decision that came when its ticket had ended, or took no more of them."""
     CANCEL = "cancel"
     """Nothing: the actor has asked the ticket to end."""
     END = "end"

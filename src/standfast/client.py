@@ -465,14 +465,14 @@ class Standfast:
                         rpc_timeout=_ON_RECORD,
                     )
             except DecisionUnheard as refused:
-                await self._record_refused(workflow_id, decision, refused)
+                await self._record_unheard(workflow_id, decision, refused)
                 raise
 
-    async def _record_refused(self, workflow_id: str, decision: Decision, refused: DecisionRefused) -> None:
+    async def _record_unheard(self, workflow_id: str, decision: Decision, refused: DecisionUnheard) -> None:
         at = datetime.now(UTC)
         record = DecisionRecord.of(decision, at=at, refused=Refusal(refused.reason), message=str(refused))
-        key = f"refused/{workflow_id}/{record.id or secrets.token_hex(16)}"
-        await self._record(audit.Kind.REFUSED, workflow_id, key, decision.by, record.content(decision), at=at)
+        key = f"unheard/{workflow_id}/{record.id or secrets.token_hex(16)}"
+        await self._record(audit.Kind.UNHEARD, workflow_id, key, decision.by, record.content(decision), at=at)
 
     async def _record(
         self, kind: audit.Kind, workflow_id: str, key: str, actor: str, content: Mapping[str, Any], *, at: datetime

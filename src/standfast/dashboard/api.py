@@ -4,7 +4,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from standfast.client import Standfast, parse_tickets
+from standfast.client import Standfast, parse_ticket
 from standfast.dashboard.deciding import DecisionForm, deliver
 from standfast.dashboard.guard import cookie_name
 from standfast.dashboard.openapi import document
@@ -13,7 +13,8 @@ from standfast.dashboard.reading import BODY, read_body, read_query, read_text, 
 from standfast.dashboard.tickets import workflow_id
 from standfast.dashboard.viewing import Viewing
 from standfast.decision import same_person
-from standfast.errors import InvalidInput, NotPermitted
+from standfast.documents import read_json
+from standfast.errors import NotPermitted
 from standfast.settings import Settings
 
 
@@ -33,9 +34,9 @@ class Api:
     async def submit(self, request: Request) -> Response:
         """Start one ticket: 201, or 200 if the same one was submitted before."""
         read_query(NoQuery, request)
-        (ticket, *more) = parse_tickets(await read_text(request), source=BODY, settings=self._settings)
-        if more:
-            raise InvalidInput(f"{BODY}: holds {len(more) + 1} tickets; send one a request")
+        text = await read_text(request)
+        value = read_json(text, source=BODY)
+        ticket = parse_ticket(value, source=BODY, line=1, text=text, settings=self._settings)
         user = request.state.session.user
         if not same_person(ticket.requester, user) and not self._settings.review.solo:
             # Else one could open a ticket in another's name, and approve it.
