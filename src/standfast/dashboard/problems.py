@@ -69,6 +69,8 @@ class Problem(Record):
     """For programs: stable, such as `unknown-ticket`."""
     reason: str | None = None
     """Why a decision changed nothing, if the code is `decision-refused`; stable, too, such as `stale-plan`."""
+    scope: str | None = None
+    """What the token would have to be allowed to do, if the code is `scope-missing`."""
 
 
 def status_of(error: StandfastError) -> int:
