@@ -68,6 +68,7 @@ async def known(installation: Installation) -> dict[str, Any]:
     return {"waiting": first.ticket.id, "cancelled": second.ticket.id, "after": page.next}
 
 
+@pytest.mark.timeout(300)  # some seven hundred requests; half a minute on a machine that has nothing else to do
 @pytest.mark.parametrize(
     ("configuration", "arguments"),
     [
