@@ -2,6 +2,8 @@
 
 The agent answers at once, and every plan needs a person. Cached: the worker remembers the ticket, one of those that
 came last. Evicted: it was started a moment ago, and replays the ticket's history before it can react.
+
+The target: while 1,000 tickets wait, 99 of 100 workflows react to a decision within 100 ms.
 """
 
 import asyncio
@@ -96,12 +98,13 @@ async def run(size: Size) -> Report:
             f"time; idle for {size.idle:.0f} s"
         ),
         figures={
-            f"decision to reaction, {crowd.waiting:,} waiting, {kind}, p99 ms": percentile(
-                [decided.reaction for decided in decisions], 99
+            f"decision to reaction, {crowd.waiting:,} waiting, {kind}, p{percent} ms": percentile(
+                [decided.reaction for decided in decisions], percent
             )
             or 0
             for crowd in crowds
             for kind, decisions in (("cached", crowd.cached), ("evicted", crowd.evicted))
+            for percent in (50, 99)
         },
         tables=tuple(table for crowd in crowds for table in _tables(crowd)),
     )

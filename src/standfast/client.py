@@ -1,12 +1,16 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
+import base64
+import binascii
+import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, count
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -27,7 +31,7 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from standfast import cluster, listing, visibility
+from standfast import audit, cluster, listing, visibility
 from standfast.carried import Start
 from standfast.codec.reading import failures, of_workflow, reveal
 from standfast.codec.requesters import requester_marks
@@ -37,6 +41,7 @@ from standfast.domain import Record
 from standfast.drafts import Draft, drafts
 from standfast.errors import (
     DecisionRefused,
+    DecisionUnheard,
     DecisionUnrecorded,
     InvalidInput,
     NotPermitted,
@@ -71,6 +76,7 @@ _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAN
 _AT_ONCE = 8  # histories fetched together
 _REHEARSED = timedelta(seconds=30)  # a rehearsal for somebody who looks
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
+_CHECK_BYTES = 12  # before the token of a page: they tell whether it is one
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
 _DECISIONS = 5
@@ -85,12 +91,22 @@ class Submitted(Record):
     """False if the same ticket was submitted before."""
 
 
+class Listed(Record):
+    """A page of a list of tickets."""
+
+    tickets: tuple[TicketRow, ...]
+    next: str | None
+    """What the next page begins after; None: there is none."""
+
+
 class Standfast:
     """A client of one Standfast installation."""
 
-    def __init__(self, temporal: Client, settings: Settings) -> None:
+    def __init__(self, temporal: Client, settings: Settings, databases: Databases | None = None) -> None:
+        """Without `databases` nothing is put on record of what no workflow records itself."""
         self._temporal = temporal
         self._settings = settings
+        self._databases = databases
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
         self._known_facts = KnownFacts()
 
@@ -106,7 +122,8 @@ class Standfast:
             Databases(settings, application="standfast client") as databases,
             external_storage(settings, databases) as storage,
         ):
-            yield cls(await cluster.connect(settings, storage), settings)
+            recording = databases if settings.control.url else None
+            yield cls(await cluster.connect(settings, storage), settings, recording)
 
     async def submit(self, ticket: Ticket) -> Submitted:
         """Start the ticket's workflow, or find it if the same ticket was submitted before.
@@ -206,6 +223,33 @@ class Standfast:
             UnknownTarget: the settings don't name one of the targets.
             ServiceUnavailable: Temporal can't be reached.
         """
+        query = self._query(states, targets, since)
+        with self._translated("list"):
+            rows = [listing.row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
+        return sorted(rows, key=lambda row: row.started_at, reverse=True)
+
+    async def page(
+        self, states: Sequence[State] = (), targets: Sequence[str] = (), *, limit: int, after: str | None = None
+    ) -> Listed:
+        """Return the page of tickets `after` the one of which that is the `next`, with at most `limit` of them.
+
+        Open tickets come first, newest first, then ended ones, latest end first, as Temporal's visibility store has
+        them; it lags a little behind.
+
+        Raises:
+            UnknownTarget: the settings don't name one of the targets.
+            InvalidInput: `after` is the `next` of no page.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        found = self._temporal.list_workflows(
+            self._query(states, targets), page_size=limit, next_page_token=_token(after) if after else None
+        )
+        with self._translated("list"):
+            await found.fetch_next_page()
+        more = found.next_page_token
+        return Listed(tickets=tuple(map(listing.row, found.current_page or ())), next=_after(more) if more else None)
+
+    def _query(self, states: Sequence[State], targets: Sequence[str], since: datetime | None = None) -> str:
         for target in targets:
             self._settings.target(target)
         query = listing.tickets_in(states)
@@ -213,9 +257,7 @@ class Standfast:
             query += f" AND {listing.one_of(visibility.TARGET.name, targets)}"
         if since:
             query += f' AND StartTime > "{since.astimezone(UTC).isoformat()}"'
-        with self._translated("list"):
-            rows = [listing.row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
-        return sorted(rows, key=lambda row: row.started_at, reverse=True)
+        return query
 
     async def rows(self, workflow_ids: Sequence[str]) -> dict[str, TicketRow]:
         """Return tickets by their workflow ids, as Temporal's visibility store has them; it may not have all.
@@ -515,29 +557,56 @@ class Standfast:
     async def deliver(self, workflow_id: str, decision: Decision) -> DecisionRecord:
         """Deliver a signed decision. One whose answer was lost may be delivered again: it counts once.
 
+        What the workflow can't put on record any more, since it has ended or was asked too often, is recorded here.
+
         Raises: as `decide` does.
         """
         async with self._delivering.setdefault(workflow_id, asyncio.Semaphore(_DECISIONS)):
-            with self._translated(workflow_id):
-                return await self._handle(workflow_id).execute_update(
-                    TicketWorkflow.decide,
-                    decision,
-                    id=decision.proof.id if decision.proof else None,
-                    rpc_timeout=_ON_RECORD,
-                )
+            try:
+                with self._translated(workflow_id):
+                    return await self._handle(workflow_id).execute_update(
+                        TicketWorkflow.decide,
+                        decision,
+                        id=decision.proof.id if decision.proof else None,
+                        rpc_timeout=_ON_RECORD,
+                    )
+            except DecisionUnheard as refused:
+                await self._record_unheard(workflow_id, decision, refused)
+                raise
 
-    async def cancel(self, workflow_id: str) -> None:
+    async def _record_unheard(self, workflow_id: str, decision: Decision, refused: DecisionUnheard) -> None:
+        at = datetime.now(UTC)
+        record = DecisionRecord.of(decision, at=at, refused=Refusal(refused.reason), message=str(refused))
+        key = f"unheard/{workflow_id}/{record.id or secrets.token_hex(16)}"
+        await self._record(audit.Kind.UNHEARD, workflow_id, key, decision.by, record.content(decision), at=at)
+
+    async def _record(
+        self, kind: audit.Kind, workflow_id: str, key: str, actor: str, content: Mapping[str, Any], *, at: datetime
+    ) -> None:
+        if self._databases is None:
+            return
+        async with self._databases.control(autocommit=True) as connection:
+            await audit.append(
+                connection, key=key, at=at, kind=kind, workflow_id=workflow_id, actor=actor, content=content
+            )
+
+    async def cancel(self, workflow_id: str, *, by: str | None = None) -> None:
         """Ask the ticket to end; what is being executed is finished or rolled back as a whole first.
+
+        Who asks is put on record before, unless `by` is None: a batch has its own record.
 
         Raises:
             DecisionRefused: it has ended already.
             UnknownTicket: no such ticket.
-            ServiceUnavailable: Temporal can't be reached.
+            ServiceUnavailable: Temporal or the control database can't be reached.
         """
         with self._translated(workflow_id):
             status = (await self._handle(workflow_id).describe()).status
             if status is not WorkflowExecutionStatus.RUNNING:
                 raise DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+            if by is not None:
+                key = f"cancel/{workflow_id}/{secrets.token_hex(16)}"
+                await self._record(audit.Kind.CANCEL, workflow_id, key, by, {}, at=datetime.now(UTC))
             await self._handle(workflow_id).cancel()
 
     async def rehearse(self, workflow_id: str) -> None:
@@ -662,7 +731,7 @@ class Standfast:
     def _translated(self, workflow_id: str) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
         unknown = UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
-        ended = DecisionRefused(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+        ended = DecisionUnheard(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
         with translated(workflow_id, unknown=unknown, ended=ended):
             try:
                 yield
@@ -734,6 +803,25 @@ def _undo_id(original: str, number: int) -> str:
     return f"{original}-undo{number if number > 1 else ''}"
 
 
+def _after(token: bytes) -> str:
+    """Return Temporal's token of a next page, for others to keep."""
+    return base64.urlsafe_b64encode(_check(token) + token).decode()
+
+
+def _token(after: str) -> bytes:
+    """Return Temporal's token, which would call one that it can't read a failure of its own."""
+    with suppress(binascii.Error):
+        known = base64.b64decode(after, altchars=b"-_", validate=True)
+        token = known[_CHECK_BYTES:]
+        if _check(token) == known[:_CHECK_BYTES]:
+            return token
+    raise InvalidInput(f"after {after!r} is the `next` of no page; take it from the page before, unchanged")
+
+
+def _check(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()[:_CHECK_BYTES]
+
+
 def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
     original = view.ticket
     try:
@@ -754,7 +842,9 @@ def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
 def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type == REFUSED:
-        return DecisionRefused(cause.message, reason=str(cause.details[0]))
+        reason = str(cause.details[0])
+        refused = DecisionUnheard if reason == Refusal.TOO_MANY_REFUSED else DecisionRefused
+        return refused(cause.message, reason=reason)
     if isinstance(cause, ApplicationError) and cause.type == UNRECORDED:
         return DecisionUnrecorded(cause.message)
-    return DecisionRefused(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)
+    return DecisionUnheard(f"the decision was not taken: {cause}", reason=Refusal.NOT_WAITING)

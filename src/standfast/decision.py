@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import StringConstraints
 
@@ -132,3 +132,22 @@ class DecisionRecord(Record):
     """Why it was refused, for people."""
     receipt: str = ""
     """Hash of its row in the audit chain: `standfast audit verify --head` tells whether the chain still contains it."""
+
+    @classmethod
+    def of(cls, decision: Decision, *, at: datetime, refused: Refusal | None, message: str) -> Self:
+        """Return the record of a decision that arrived at `at`."""
+        return cls(
+            id=decision.proof.id if decision.proof else "",
+            verdict=decision.verdict,
+            plan_digest=decision.plan_digest,
+            by=decision.by,
+            mode=decision.proof.mode if decision.proof else None,
+            comment=decision.comment,
+            at=at,
+            refused=refused,
+            message=message,
+        )
+
+    def content(self, decision: Decision) -> dict[str, Any]:
+        """Return what the audit chain keeps of it."""
+        return self.model_dump(mode="json", exclude={"receipt"}) | {"fingerprint": decision.fingerprint}

@@ -1,6 +1,7 @@
 """JSON documents from outside: read strictly, and refused with source, line, field, value and what was expected."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
@@ -14,13 +15,13 @@ _SHOWN = 120  # characters of a wrong value that a message quotes
 
 
 def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
-    """Return the JSON value that `text` is; duplicate keys, NaN and Infinity are no JSON here.
+    """Return the JSON value that `text` is; duplicate keys, NaN, Infinity and what overflows to it are no JSON here.
 
     Raises:
         InvalidInput: naming source, line and column.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise InvalidInput(f"{source}, line {line}, column {error.colno}: not valid JSON: {error.msg}") from None
@@ -65,8 +66,8 @@ def _each_line(
             yield number, line, value
 
 
-def validate(model: type[Model], value: Any, *, source: str, line: int, text: str) -> Model:
-    """Return `value` as a `model`.
+def validate(model: type[Model], value: Any, *, source: str, line: int | None, text: str) -> Model:
+    """Return `value` as a `model`; `line` is where it begins in its source, None if that has no lines.
 
     Raises:
         InvalidInput: naming source, line, field, value and what was expected, for each wrong field.
@@ -75,11 +76,13 @@ def validate(model: type[Model], value: Any, *, source: str, line: int, text: st
         return model.model_validate_json(json.dumps(value))
     except ValidationError as error:
         problems = [
-            f"{source}, line {_line_of(e['loc'], line, text)}: field {'.'.join(map(str, e['loc'])) or '(whole)'}: "
-            f"{_expected(e)}{_got(e['type'], e['input'])}"
+            f"{source}{_place(e['loc'], line, text)}: "
+            f"field {'.'.join(map(str, e['loc'])) or '(whole)'}: {_expected(e)}{_got(e['type'], e['input'])}"
             for e in error.errors(include_url=False)
         ]
         raise InvalidInput("; ".join(problems)) from None
+    except RecursionError:
+        raise InvalidInput(f"{source}: nested too deeply") from None
 
 
 def _is_json(text: str) -> bool:
@@ -104,12 +107,22 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(msg)
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        msg = f"{digits} is larger than any number of 64 bits"
+        raise ValueError(msg)
+    return number
+
+
 def _expected(error: ErrorDetails) -> str:
     match error["type"], error.get("ctx", {}):
         case "extra_forbidden", _:
             return "unknown field"
         case "missing", _:
             return "is required"
+        case "json_invalid", {"error": str(reason)}:  # Python has read it, with what others would not
+            return "nested too deeply" if "recursion" in reason else "contains half a surrogate pair"
         case "too_long", {
             "field_type": "Value",
             "max_length": limit,
@@ -125,6 +138,10 @@ def _got(kind: str, value: Any) -> str:
         return ""
     shown = json.dumps(value, default=str)
     return f", got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}"
+
+
+def _place(location: tuple[int | str, ...], line: int | None, text: str) -> str:
+    return "" if line is None else f", line {_line_of(location, line, text)}"
 
 
 def _line_of(location: tuple[int | str, ...], line: int, text: str) -> int:

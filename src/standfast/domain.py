@@ -43,10 +43,10 @@ def digest(value: Any) -> str:
 
 
 def _exact(value: JsonValue) -> JsonValue:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
+    if isinstance(value, int | float) and abs(value) > MAX_SAFE_INTEGER:
         msg = f"{value} is beyond 2^53 - 1; write it as a string"
         raise ValueError(msg)
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+    if isinstance(value, float) and value.is_integer():
         return int(value)  # 1 and 1.0 are the same JSON number: they have one digest, so they run as one value
     if isinstance(value, list):
         return [_exact(item) for item in value]

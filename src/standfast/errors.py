@@ -10,6 +10,7 @@ StandfastError                     has a stable `code`, and the exit code of the
 │   └── UnknownBatch               2  no batch has this id
 ├── BatchEnded                     1  too late: the batch has ended
 ├── DecisionRefused                   the decision changed nothing: 2 stale, 4 unsigned or not yours to take, 1 too late
+│   └── DecisionUnheard               the same, and no workflow was there to put it on record
 ├── PayloadLost                    1  stored content is not there any more, or not what was stored
 ├── NotPermitted                   4  a credential this process needs was not given to it
 │   └── UnknownKey                 4  a payload is encrypted with a key that this process doesn't have
@@ -90,6 +91,10 @@ class DecisionRefused(StandfastError):  # noqa: N818
         super().__init__(message)
         self.reason = reason
         self.exit_code = _EXIT_CODES.get(reason, 1)
+
+
+class DecisionUnheard(DecisionRefused):
+    """A decision that no workflow has considered: the ticket has ended, or was asked too often."""
 
 
 _EXIT_CODES = {

@@ -46,23 +46,14 @@ class Reviewer:
         """
         refused = self._identity(request) or request.refused
         decision = request.decision
-        record = DecisionRecord(
-            id=decision.proof.id if decision.proof else "",
-            verdict=decision.verdict,
-            plan_digest=decision.plan_digest,
-            by=decision.by,
-            mode=decision.proof.mode if decision.proof else None,
-            comment=decision.comment,
-            at=request.received_at,
-            refused=refused,
-            message=_message(request, refused),
-        )
+        message = _message(request, refused)
+        record = DecisionRecord.of(decision, at=request.received_at, refused=refused, message=message)
         async with self._databases.control(autocommit=True) as connection:
             receipt = await audit.append_step(
                 connection,
                 audit.Kind.REFUSED if refused else audit.Kind.DECISION,
                 actor=record.by,
-                content=record.model_dump(mode="json", exclude={"receipt"}) | {"fingerprint": decision.fingerprint},
+                content=record.content(decision),
             )
         return record.model_copy(update={"receipt": receipt})
 

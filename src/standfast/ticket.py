@@ -1,8 +1,16 @@
 """A ticket: what somebody asks for. Its body is untrusted text."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, RootModel, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    RootModel,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import to_json
 
 from standfast.domain import ExactJson, Submission, digest
@@ -27,8 +35,13 @@ def _text(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_text)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_TARGET = r"[a-z][a-z0-9_-]{0,62}"
+WORKFLOW_ID = re.compile(f"ticket/{_TARGET}/{_ID}")
+"""What the id of a ticket's workflow looks like."""
+
+Text = Annotated[str, AfterValidator(_text), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
+Identifier = Annotated[str, StringConstraints(pattern=f"^{_ID}$")]
 
 
 class Ticket(Submission):
@@ -37,10 +50,10 @@ class Ticket(Submission):
     id: Identifier
     """Unique within the target."""
     title: Annotated[Text, StringConstraints(max_length=500)] = ""
-    body: Annotated[Text, AfterValidator(_fits)]
+    body: Annotated[Text, AfterValidator(_fits), Field(json_schema_extra={"maxLength": MAX_BODY_BYTES})]
     """Free text, untrusted, at most 64 KiB in UTF-8."""
     requester: Annotated[Text, StringConstraints(min_length=1, max_length=320)]
-    target: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    target: Annotated[str, StringConstraints(pattern=f"^{_TARGET}$")]
     """Name of the target in the settings."""
     priority: Annotated[Text, StringConstraints(max_length=32)] = "normal"
     labels: tuple[Annotated[Text, StringConstraints(max_length=100)], ...] = ()

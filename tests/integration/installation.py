@@ -146,9 +146,9 @@ async def prepare(postgres_url: str, temporal_address: str, database: str, **cha
 
 
 @asynccontextmanager
-async def installed(postgres_url: str, temporal_address: str) -> AsyncIterator[Installation]:
-    """A new installation, with its constraints, served in this process."""
-    settings, owner = await prepare(postgres_url, temporal_address, f"t{uuid4().hex[:8]}")
+async def installed(postgres_url: str, temporal_address: str, **changes: Any) -> AsyncIterator[Installation]:
+    """A new installation, with its constraints, served in this process; `changes` are of its settings."""
+    settings, owner = await prepare(postgres_url, temporal_address, f"t{uuid4().hex[:8]}", **changes)
     async with serving(settings, *Pool), Standfast.connect(settings) as client:
         installation = Installation(settings, client, owner)
         await installation.constrain(CONSTRAINTS)

@@ -510,7 +510,7 @@ async def test_programs_get_the_record_of_their_decision(
 async def test_a_wrong_ticket_is_a_problem_with_a_code(
     approver: httpx.AsyncClient, body: str | bytes, status: int, code: str
 ) -> None:
-    answer = await approver.post("/api/tickets", content=body)
+    answer = await approver.post("/api/tickets", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"], answer.json()["code"]) == (status, JSON, code)
 
 

@@ -60,7 +60,7 @@ def cancel(invocation: Invocation, ticket: str) -> None:
 
     async def work() -> None:
         async with invocation.client() as client:
-            await client.cancel(workflow_id)
+            await client.cancel(workflow_id, by=getpass.getuser())
 
     run(work())
     if invocation.output.as_json:

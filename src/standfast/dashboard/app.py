@@ -1,12 +1,12 @@
 """The dashboard as an ASGI application: pure assembly."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -27,6 +27,7 @@ from standfast.dashboard.login import Login
 from standfast.dashboard.oidc import OidcLogin
 from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.problems import Problems
+from standfast.dashboard.reading import BodyLimit
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Sessions
 from standfast.dashboard.stats import StatsPage
@@ -39,7 +40,6 @@ from standfast.errors import StandfastError
 from standfast.settings import Dashboard, Settings
 from standfast.store.connections import Databases
 
-_MAX_BODY = 1024 * 1024
 _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<target>/<id>
 
 
@@ -61,14 +61,14 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
             *_pages(settings, standfast, renderer, Viewing(databases, seal, by="page"), rehearsals),
             *_stats(settings, standfast, renderer),
             *ways_in,
-            *_api(settings, standfast, Viewing(databases, seal, by="api")),
+            *_api(Api(standfast, settings, Viewing(databases, seal, by="api"), Cookie(own))),
             *_streams(standfast, rehearsals, closing),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
         middleware=[
             Middleware(Guard, own=own, people=people, tokens=Tokens(databases), problems=problems),
-            Middleware(RequestBodyLimitMiddleware, max_body_size=_MAX_BODY),
+            Middleware(BodyLimit, problems=problems),
         ],
         exception_handlers={StandfastError: problems.ours, HTTPException: problems.http, Exception: unexpected},
     )
@@ -112,15 +112,25 @@ def _people(
     ]
 
 
-def _api(settings: Settings, standfast: Standfast, viewing: Viewing) -> list[Route]:
-    api = Api(standfast, settings, viewing)
+def _api(api: Api) -> list[Route]:
     return [
-        Route("/api/tickets", api.list),
-        Route("/api/tickets", api.submit, methods=["POST"]),
+        Route("/api/openapi.json", api.document),
+        _resource("/api/tickets", GET=api.list, POST=api.submit),
         Route(f"/api{_TICKET}", api.show),
+        Route(f"/api{_TICKET}/history", api.history),
         Route(f"/api{_TICKET}/decision", api.decide, methods=["POST"]),
         Route(f"/api{_TICKET}/undo", api.undo, methods=["POST"]),
+        Route(f"/api{_TICKET}/cancel", api.cancel, methods=["POST"]),
     ]
+
+
+def _resource(path: str, **handlers: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return the one route of a path with several methods: who tries another is told all of them."""
+
+    async def answer(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, answer, methods=list(handlers))
 
 
 def _streams(standfast: Standfast, rehearsals: Rehearsals, closing: asyncio.Event) -> list[Route]:

@@ -69,12 +69,12 @@ class Cookie:
 
     def value(self, request: Request) -> str:
         """Return what the browser sent, empty if nothing."""
-        return request.cookies.get(self.named(_port(request)), "")
+        return request.cookies.get(self.name(request), "")
 
     def put(self, request: Request, response: Response, value: str, *, seconds: int) -> None:
         """Let the browser keep a value."""
         response.set_cookie(
-            self.named(_port(request)),
+            self.name(request),
             value,
             max_age=seconds,
             path=self._path,
@@ -86,8 +86,12 @@ class Cookie:
     def remove(self, request: Request, response: Response) -> None:
         """Let the browser forget the value."""
         response.delete_cookie(
-            self.named(_port(request)), path=self._path, httponly=True, samesite="lax", secure=self._own.secure
+            self.name(request), path=self._path, httponly=True, samesite="lax", secure=self._own.secure
         )
+
+    def name(self, request: Request) -> str:
+        """Return its name at the server that was asked."""
+        return self.named(_port(request))
 
     def named(self, port: int) -> str:
         """Return its name at a server that listens on `port`: browsers keep cookies apart by host but not by port."""

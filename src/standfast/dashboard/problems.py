@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from standfast.dashboard.rendering import Renderer
+from standfast.domain import Record
 from standfast.errors import (
     DecisionRefused,
     InvalidInput,
@@ -40,6 +40,7 @@ _TITLES: Mapping[int, str] = {
     405: "That can't be done here",
     409: "Nothing was changed",
     413: "That is too long",
+    415: "That can't be read",
     421: "This is not the address of the dashboard",
     500: "Something broke",
     503: "A service is away",
@@ -50,6 +51,26 @@ _ADVICE: Mapping[int, str] = {
     503: "Tickets wait safely meanwhile. Load this page again once the service is back; `standfast doctor` finds out "
     "what is wrong.",
 }
+
+TOO_LARGE = "content-too-large"
+
+
+class Problem(Record):
+    """What went wrong with a request, as RFC 9457 has it."""
+
+    type: str = "about:blank"
+    """Says no more than the status does; what went wrong is in `code`."""
+    title: str
+    """The status in words."""
+    status: int
+    detail: str
+    """For people: what happened, with which value, and what to do next."""
+    code: str
+    """For programs: stable, such as `unknown-ticket`."""
+    reason: str | None = None
+    """Why a decision changed nothing, if the code is `decision-refused`; stable, too, such as `stale-plan`."""
+    scope: str | None = None
+    """What the token would have to be allowed to do, if the code is `scope-missing`."""
 
 
 def status_of(error: StandfastError) -> int:
@@ -62,14 +83,17 @@ def wants_problem(request: Request) -> bool:
     return request.url.path.startswith("/api/") or request.url.path.endswith("/events")
 
 
-def problem(status: int, code: str, message: str, **more: Any) -> JSONResponse:
+def problem(status: int, code: str, message: str, **more: str) -> JSONResponse:
     """Return problem details; `more` are further members."""
-    known = {"type": "about:blank", "title": _title(status), "status": status, "detail": message, "code": code}
-    return JSONResponse(known | more, status_code=status, media_type="application/problem+json")
+    details = Problem(title=HTTPStatus(status).phrase, status=status, detail=message, code=code, **more)
+    content = details.model_dump(exclude_none=True)
+    return JSONResponse(content, status_code=status, media_type="application/problem+json")
 
 
-def _title(status: int) -> str:
-    return _TITLES.get(status, HTTPStatus(status).phrase)
+def _code(error: HTTPException) -> str:
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return TOO_LARGE  # what the status is called depends on the version of Python
+    return HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
 
 
 class Problems:
@@ -78,11 +102,12 @@ class Problems:
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
 
-    def answer(self, request: Request, status: int, code: str, message: str, **more: Any) -> Response:
+    def answer(self, request: Request, status: int, code: str, message: str, **more: str) -> Response:
         """Return the answer to a request that failed; `more` are further members of the problem details."""
         if wants_problem(request):
             return problem(status, code, message, **more)
-        content = {"title": _title(status), "message": message, "advice": _ADVICE.get(status, "")}
+        title = _TITLES.get(status, HTTPStatus(status).phrase)
+        content = {"title": title, "message": message, "advice": _ADVICE.get(status, "")}
         return self._renderer.page(request, "problem.html", status=status, **content)
 
     async def ours(self, request: Request, error: Exception) -> Response:
@@ -93,11 +118,11 @@ class Problems:
         return self.answer(request, status_of(error), error.code, str(error), **more)
 
     async def http(self, request: Request, error: Exception) -> Response:
-        """Answer what the router refuses."""
+        """Answer what the router refuses, and what can't be read."""
         if not isinstance(error, HTTPException):
             raise error
-        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-        response = self.answer(request, error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        response = self.answer(request, error.status_code, _code(error), message)
         response.headers.update(error.headers or {})
         return response
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from standfast.dashboard import plots
 from standfast.dashboard.figures import PERIOD, Figures
+from standfast.dashboard.operations import StatsQuery
 from standfast.dashboard.plots import Bar
+from standfast.dashboard.reading import read_query
 from standfast.dashboard.rendering import Renderer
 from standfast.settings import Settings
 from standfast.spending import Bill, Spending
@@ -59,8 +61,9 @@ class StatsPage:
 
     async def as_json(self, request: Request) -> Response:
         """Return what `standfast --json stats` prints."""
-        stats = await self._figures.newest(*_choice(request))
-        return JSONResponse(stats.model_dump(mode="json"))
+        query = read_query(StatsQuery, request)
+        stats = await self._figures.newest(query.period, query.target or "")
+        return Response(stats.model_dump_json(), media_type="application/json")
 
 
 def _choice(request: Request) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, 
 from standfast.outcome import State
 from standfast.report import deleted_rows
 from standfast.settings import Settings
+from standfast.ticket import WORKFLOW_ID
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
 from standfast.web_address import LOOPBACK
@@ -44,8 +45,15 @@ _AT: dict[State, int] = {
 
 
 def workflow_id(request: Request) -> str:
-    """Return the workflow id that an address names."""
-    return "ticket/{target}/{id}".format(**request.path_params)
+    """Return the workflow id that an address names.
+
+    Raises:
+        UnknownTicket: no ticket can have it.
+    """
+    named = "ticket/{target}/{id}".format(**request.path_params)
+    if not WORKFLOW_ID.fullmatch(named):
+        raise UnknownTicket(f"unknown ticket {named!r}; the list has all")
+    return named
 
 
 def version(view: TicketView, freshness: Freshness | None) -> str:
