@@ -62,19 +62,20 @@ class OwnAddress:
 class Cookie:
     """One cookie of ours: kept apart from those of other servers on this host, and out of the reach of scripts."""
 
-    def __init__(self, own: OwnAddress, name: str = "", *, path: str = "/") -> None:
+    def __init__(self, own: OwnAddress, holds: str = "", *, path: str = "/") -> None:
+        """Take what it `holds`, for its name; by default that is a session."""
         self._own = own
-        self._name = name
+        self._holds = holds
         self._path = path
 
     def value(self, request: Request) -> str:
         """Return what the browser sent, empty if nothing."""
-        return request.cookies.get(self.named(_port(request)), "")
+        return request.cookies.get(self.name(request), "")
 
     def put(self, request: Request, response: Response, value: str, *, seconds: int) -> None:
         """Let the browser keep a value."""
         response.set_cookie(
-            self.named(_port(request)),
+            self.name(request),
             value,
             max_age=seconds,
             path=self._path,
@@ -86,13 +87,17 @@ class Cookie:
     def remove(self, request: Request, response: Response) -> None:
         """Let the browser forget the value."""
         response.delete_cookie(
-            self.named(_port(request)), path=self._path, httponly=True, samesite="lax", secure=self._own.secure
+            self.name(request), path=self._path, httponly=True, samesite="lax", secure=self._own.secure
         )
+
+    def name(self, request: Request) -> str:
+        """Return its name at the server that was asked."""
+        return self.named(_port(request))
 
     def named(self, port: int) -> str:
         """Return its name at a server that listens on `port`: browsers keep cookies apart by host but not by port."""
         prefix = _ONLY_THIS_HOST if self._own.secure and self._path == "/" else ""
-        return f"{prefix}{_COOKIE}{self._name}{port}"
+        return f"{prefix}{_COOKIE}{self._holds}{port}"
 
 
 def is_ours(cookie: str) -> bool:
