@@ -103,9 +103,9 @@ def _people(
         return Proxied(settings.trusted_proxy, databases), [Route("/login", ProxyLogin(renderer).ask)]
     if settings.oidc is not None:
         oidc = OidcLogin(settings, own, sessions, databases, renderer)
-        return SignedIn(sessions, cookie, Mode.SESSION), oidc.routes()
+        return SignedIn(sessions, cookie, {Mode.SESSION}), oidc.routes()
     login = Login(sessions, own, renderer)
-    return SignedIn(sessions, cookie, Mode.SOLO), [
+    return SignedIn(sessions, cookie, {Mode.SOLO, Mode.SESSION}), [
         Route("/login", login.ask),
         Route("/login", login.sign_in, methods=["POST"]),
         Route("/logout", login.sign_out, methods=["POST"]),

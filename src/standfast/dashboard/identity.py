@@ -1,6 +1,6 @@
 """Who asks, and what he may do: a program by its token, a person by a session or by the word of a trusted proxy."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from starlette.requests import Request
@@ -49,17 +49,17 @@ class People(Protocol):
 class SignedIn:
     """People with a session of the dashboard, in the browser's cookie."""
 
-    def __init__(self, sessions: Sessions, cookie: Cookie, mode: Mode) -> None:
-        """Take the `mode` of the sessions that count: those of another way to sign in are over once it has changed."""
+    def __init__(self, sessions: Sessions, cookie: Cookie, modes: Collection[Mode]) -> None:
+        """Take the `modes` of the sessions that count: where a provider names people, a login link's do no more."""
         self._sessions = sessions
         self._cookie = cookie
-        self._mode = mode
+        self._modes = modes
 
     async def of(self, request: Request) -> Session | None:
         """See `People`."""
         token = self._cookie.value(request)
         session = await self._sessions.find(token) if token else None
-        return session if session is not None and session.mode is self._mode else None
+        return session if session is not None and session.mode in self._modes else None
 
 
 def bearer(request: Request) -> str | None:

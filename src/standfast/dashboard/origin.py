@@ -62,9 +62,10 @@ class OwnAddress:
 class Cookie:
     """One cookie of ours: kept apart from those of other servers on this host, and out of the reach of scripts."""
 
-    def __init__(self, own: OwnAddress, name: str = "", *, path: str = "/") -> None:
+    def __init__(self, own: OwnAddress, holds: str = "", *, path: str = "/") -> None:
+        """Take what it `holds`, for its name; by default that is a session."""
         self._own = own
-        self._name = name
+        self._holds = holds
         self._path = path
 
     def value(self, request: Request) -> str:
@@ -96,7 +97,7 @@ class Cookie:
     def named(self, port: int) -> str:
         """Return its name at a server that listens on `port`: browsers keep cookies apart by host but not by port."""
         prefix = _ONLY_THIS_HOST if self._own.secure and self._path == "/" else ""
-        return f"{prefix}{_COOKIE}{self._name}{port}"
+        return f"{prefix}{_COOKIE}{self._holds}{port}"
 
 
 def is_ours(cookie: str) -> bool:
