@@ -158,6 +158,7 @@ class TicketWorkflow:
         """Validate on the rows and constraints of now; approvals are kept if what was approved still stands."""
         self._stop_if_cancelled()
         self._enter(State.VALIDATING)
+        self._asked_anew = False
         report = await steps.VALIDATE(
             steps.ValidateRequest(context=context, plan=plan, recalled=self._recalled),
             summary=f"check and rehearse plan {self._view.plan_number}",
@@ -169,7 +170,7 @@ class TicketWorkflow:
 
     async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
         """Return None if nobody decided in time, or if somebody asked to validate the plan anew."""
-        self._decision, self._asked_anew = None, False
+        self._decision = None
         self._waiting_since = workflow.now()
         self._show(reminders=())
         self._enter(State.WAITING)
@@ -310,7 +311,7 @@ class TicketWorkflow:
                 decision=decision,
                 received_at=workflow.now(),
                 refused=self._refusal(decision),
-                state=self._view.state,
+                state=self._state,
                 decided_by=self._decision.by if self._decision else None,
                 in_scope=self._view.may_approve(decision.by),
             )
@@ -325,6 +326,12 @@ class TicketWorkflow:
             self._show(decisions=(*self._view.decisions, record))
             return record
 
+    @property
+    def _state(self) -> State:
+        """The state for whoever decides: a ticket that was asked to rehearse its plan anew waits no more."""
+        state = self._view.state
+        return State.VALIDATING if self._asked_anew and state is State.WAITING else state
+
     def _known(self, decision: Decision) -> DecisionRecord | None:
         """Return the record of the same decision, delivered once more."""
         if decision.proof is None:
@@ -334,7 +341,7 @@ class TicketWorkflow:
 
     def _refusal(self, decision: Decision) -> Refusal | None:
         report = self._view.report
-        if self._view.state is not State.WAITING or self._decision is not None or report is None:
+        if self._state is not State.WAITING or self._decision is not None or report is None:
             return Refusal.NOT_WAITING
         if decision.plan_digest != report.plan_digest:
             return Refusal.STALE_PLAN

@@ -344,9 +344,12 @@ async def test_who_may_only_look_is_told_why_there_are_no_buttons(installation: 
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
-async def test_the_audit_chain_with_all_that_is_verified(config: str) -> None:
+async def test_the_audit_chain_with_all_that_is_verified(installation: Installation, config: str) -> None:
     found = await command(config, "audit", "verify")
-    assert found["problems"] == []
+    with psycopg.connect(installation.control_url) as connection:
+        own = {row for (row,) in connection.execute("SELECT DISTINCT workflow_id FROM standfast.audit")}
+    # Tickets of other installations on the same Temporal server are not in this one's chain.
+    assert [one for one in found["problems"] if one["where"] in own or not one["where"].startswith("ticket/")] == []
     assert {"sign-in", "sign-out", "sign-in.refused", "session.revoked", "token.created", "token.revoked"} <= set(
         found["kinds"]
     )
