@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -616,6 +617,7 @@ async def test_a_ticket_that_was_reset_by_its_operators_is_no_trouble(shop: Inst
             reason="the wrong button",
             request_id="reset",
             workflow_task_finish_event_id=[task for task in tasks if task < decided][-2],
+            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
         )
     )
     await shop.decide(await shop.until_waiting(view.workflow_id), APPROVE)
