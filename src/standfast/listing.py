@@ -19,6 +19,7 @@ from standfast.report import Danger, Verdict
 from standfast.visibility import ORDER, ORDERS, REQUESTER, RISK, RULES, STATE, SUMMARY, TARGET, TicketRow, TicketSummary
 
 _PLACES = ORDERS * len(Danger)
+_FEW_PAGES = 3  # are read whole: to count a few among many costs more
 _SPARE = 10  # tickets that are read beyond a page, so that its end need not be found exactly
 _FIRST_STEP = 16  # 2^16 ms are a minute
 _LAST_STEP = 38  # 2^38 ms are nine years
@@ -101,7 +102,7 @@ class Waiting:
     async def _end(self, first: int, last: int, count: int, size: int, *, forward: bool) -> int:
         """Return the far end of a page of the `count` tickets between two places."""
         left, needed = count, size
-        if left > size + _SPARE:
+        if left > _FEW_PAGES * size:
             stretches = _stretches(first, last)
             for near, far in stretches if forward else [(b, a) for a, b in reversed(stretches)]:
                 known = far == (last if forward else first)  # all the rest

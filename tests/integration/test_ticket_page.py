@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import psycopg
@@ -13,19 +12,17 @@ import pytest
 import pytest_asyncio
 
 from standfast import cluster
-from standfast.client import Standfast
 from standfast.codec.converter import data_converter
 from standfast.codec.sealing import Seal
 from standfast.dashboard import freshness
-from standfast.decision import DecisionVerdict, Mode
+from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, PayloadLost
 from standfast.outcome import State
 from standfast.rehearsal import rehearsal_id
 from standfast.shown import find
-from standfast.steps import Pool
 from standfast.store.connections import Databases
 from standfast.view import TicketView
-from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
+from tests.integration.installation import CONSTRAINTS, Installation, installed
 from tests.integration.shop import Shop
 from tests.integration.test_dashboard import (
     ME,
@@ -274,36 +271,6 @@ async def test_a_ticket_that_does_not_wait_is_not_rehearsed_again(
     answer = await approver.post(f"{page(view)}/rehearse")
     assert answer.status_code == 409
     assert "has ended already" in answer.text
-
-
-@pytest.mark.parametrize("first", ["decide", "rehearse"])
-async def test_a_decision_that_meets_a_rehearsal_counts_or_is_refused_and_is_never_lost(
-    postgres: str, temporal_server: str, first: str
-) -> None:
-    settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
-    async with Standfast.connect(settings) as client, serving(settings, Pool.LLM, Pool.DATABASE):
-        shop = Installation(settings, client, owner)
-        await shop.constrain(CONSTRAINTS)
-        async with serving(settings, Pool.CORE):
-            view = await waiting(shop, refund(1050), **about(1050))
-        assert view.report is not None
-        seen = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint}
-        decision = client.signed(view.workflow_id, verdict=APPROVE, by="ben@example.com", mode=Mode.CLI, **seen)
-        ticket = (await cluster.connect(settings)).get_workflow_handle(view.workflow_id)
-        for signal in (first, *{"decide", "rehearse"} - {first}):  # they reach the workflow together
-            await (ticket.signal(signal, decision) if signal == "decide" else ticket.signal(signal))
-        async with serving(settings, Pool.CORE):
-            if first == "decide":
-                assert (await client.wait(view.workflow_id)).state is State.DONE
-            else:
-                again = await shop.until(
-                    view.workflow_id, lambda now: now.state is State.WAITING and now.decisions != ()
-                )
-                (late,) = again.decisions
-                assert late.message == "the ticket is validating, not waiting for a decision"
-                await shop.decide(again, APPROVE)
-                assert (await client.wait(view.workflow_id)).state is State.DONE
-        assert len(shop.ledger(view.workflow_id)) == 1
 
 
 # --- who may decide, and what it takes -------------------------------------------------------------------------------
