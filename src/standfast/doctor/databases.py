@@ -46,7 +46,7 @@ _CONTROL = (
     *(right for table in ("migration", "model_call", "audit") for right in _ours(table, _READ)),
     *(
         right
-        for table in ("constraints", "namespace", "payload", "batch", "batch_ticket", "api_token")
+        for table in ("constraints", "namespace", "shown", "payload", "batch", "batch_ticket", "api_token")
         for right in _ours(table, _APPEND)
     ),
     *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
