@@ -22,7 +22,7 @@ _PLACES = ORDERS * len(Danger)
 _FEW_PAGES = 3  # are read whole: to count a few among many costs more
 _SPARE = 10  # tickets that are read beyond a page, so that its end need not be found exactly
 _FIRST_STEP = 16  # 2^16 ms are a minute
-_LAST_STEP = 38  # 2^38 ms are nine years
+_LAST_STEP = 32  # 2^31 ms are 25 days, longer than most tickets may wait
 
 
 class ListedTicket(TicketRow):
