@@ -1,72 +1,64 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain, count
+from itertools import count
 from typing import Any, Self
-from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-from pydantic import ValidationError
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
-from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
-    WorkflowHistory,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from standfast import audit, cluster, listing, visibility
 from standfast.carried import Start
-from standfast.codec.reading import failures, of_workflow, reveal
+from standfast.codec.reading import reveal
 from standfast.codec.requesters import requester_marks
 from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Mode, Refusal
-from standfast.documents import read_json_documents, validate
+from standfast.documents import validate
 from standfast.domain import Record
-from standfast.drafts import Draft, drafts
+from standfast.drafts import Draft
 from standfast.errors import (
     DecisionRefused,
     DecisionUnheard,
     DecisionUnrecorded,
     InvalidInput,
     NotPermitted,
-    PayloadLost,
     ServiceUnavailable,
     StandfastError,
     TicketConflict,
     UnknownTicket,
 )
+from standfast.histories import Histories
 from standfast.listing import ListedTicket, Narrowed, Waiting, WaitingPage
 from standfast.outcome import Outcome, State
 from standfast.rehearsal import RehearsalWorkflow, rehearsal_id
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
-from standfast.spending import model_calls, spending, spending_by_day
-from standfast.stats import KnownFacts, Stats, TicketFacts, facts, planner_workflows, summarized
+from standfast.spending import spending, spending_by_day
+from standfast.stats import KnownFacts, Stats, TicketFacts, facts, summarized
 from standfast.steps import WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
-from standfast.telling import ticket_of
 from standfast.ticket import Ticket
-from standfast.timeline import Calls, TimelineEntry, timeline, undo_asked_for
-from standfast.translation import ANSWER, translated
+from standfast.timeline import TimelineEntry
+from standfast.translation import ANSWER, of_ticket
+from standfast.undo import undo_ticket
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
 from standfast.workflow import REFUSED, UNRECORDED, TicketWorkflow, broken_off
@@ -76,7 +68,6 @@ _MERE_NEWS = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAN
 _AT_ONCE = 8  # histories fetched together
 _REHEARSED = timedelta(seconds=30)  # a rehearsal for somebody who looks
 _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a decision on record
-_CHECK_BYTES = 12  # before the token of a page: they tell whether it is one
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
 _DECISIONS = 5
@@ -109,6 +100,7 @@ class Standfast:
         self._databases = databases
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
         self._known_facts = KnownFacts()
+        self._histories = Histories(temporal, settings)
 
     @classmethod
     @asynccontextmanager
@@ -201,7 +193,7 @@ class Standfast:
         if kind != "Ticket":
             raise UnknownTicket(f"{workflow_id} is no ticket, but a workflow of type {kind}")
         if known.pending_workflow_task.attempt > 1:
-            events = (await self._history(workflow_id)).events
+            events = (await self._histories.one(workflow_id)).events
             failed = [e.workflow_task_failed_event_attributes for e in events if e.event_type == _TASK_FAILED]
             if failed and failed[-1].cause != _MERE_NEWS:
                 failure = failed[-1].failure
@@ -242,12 +234,14 @@ class Standfast:
             ServiceUnavailable: Temporal can't be reached.
         """
         found = self._temporal.list_workflows(
-            self._query(states, targets), page_size=limit, next_page_token=_token(after) if after else None
+            self._query(states, targets), page_size=limit, next_page_token=listing.page_token(after) if after else None
         )
         with self._translated("list"):
             await found.fetch_next_page()
         more = found.next_page_token
-        return Listed(tickets=tuple(map(listing.row, found.current_page or ())), next=_after(more) if more else None)
+        return Listed(
+            tickets=tuple(map(listing.row, found.current_page or ())), next=listing.page_name(more) if more else None
+        )
 
     def _query(self, states: Sequence[State], targets: Sequence[str], since: datetime | None = None) -> str:
         for target in targets:
@@ -381,50 +375,7 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
-        runs = await self._histories(workflow_id)
-        calls = await self._model_calls([name for run in runs for name in planner_workflows(run.events)])
-        told = await asyncio.gather(*(self._timeline(run, calls) for run in runs))
-        entries = [entry for of_run in told for entry in of_run]
-        if any(entry.step == "execution" and "ledger" in entry.detail for entry in entries):
-            entries += await self._undo_entries(workflow_id)
-        entries = [entry.model_copy(update={"link": self._event_link(entry)}) for entry in entries]
-        return sorted(entries, key=lambda entry: entry.at)
-
-    async def _timeline(self, run: WorkflowHistory, calls: Calls | None) -> list[TimelineEntry]:
-        with self._translated(run.workflow_id):
-            described = await self._handle(run.workflow_id, run.run_id).describe()
-        failing = described.raw_description.pending_activities
-        known = chain(failures(run.events), (activity.last_failure for activity in failing))
-        await reveal(known, self._converter(run.workflow_id))
-        return await timeline(run, self._converter, failing, calls)
-
-    async def _model_calls(self, planners: Sequence[str]) -> Calls | None:
-        """Return what the model calls of planner workflows took, None if this process can't ask the journal."""
-        if self._settings.control.url is None:
-            return None
-        with suppress(ServiceUnavailable):  # the rest is worth showing without
-            async with Databases(self._settings, application="standfast history") as databases:
-                return await model_calls(databases, planners)
-        return None
-
-    async def _undo_entries(self, workflow_id: str) -> list[TimelineEntry]:
-        """Return an entry for each ticket that was to take this one back; a history doesn't know what followed it."""
-        found: list[TimelineEntry] = []
-        with suppress(UnknownTicket, PayloadLost):  # that there is no further one, or that it was purged
-            for number in count(1):
-                undo = _undo_id(workflow_id, number)
-                row = await self.row(undo)
-                with self._translated(undo):
-                    first = await anext(self._handle(undo).fetch_history_events(page_size=1))
-                began = first.workflow_execution_started_event_attributes
-                ticket = await ticket_of(began.input.payloads, self._converter(undo))
-                if ticket is not None and ticket.undo_of == workflow_id:
-                    found.append(undo_asked_for(row, ticket, began.original_execution_run_id))
-        return found
-
-    def _converter(self, workflow_id: str) -> DataConverter:
-        """Return the converter for one workflow's payloads."""
-        return of_workflow(self._temporal.data_converter, self._temporal.namespace, workflow_id)
+        return await self._histories.timeline(workflow_id)
 
     async def drafts(self, workflow_id: str) -> list[Draft]:
         """Return the plans that the agent made for a ticket, oldest first, as far as Temporal still knows them.
@@ -433,30 +384,7 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal can't be reached.
         """
-        runs = await self._runs(workflow_id)
-        return await drafts(runs, self._temporal.data_converter, self._temporal.namespace)
-
-    async def _runs(self, workflow_id: str) -> list[WorkflowHistory]:
-        """Return the histories of a ticket's workflow, one a run, oldest first."""
-        runs = [await self._history(workflow_id)]
-        with suppress(UnknownTicket):  # what ended long ago, Temporal has removed
-            while earlier := _started(runs[0]).continued_execution_run_id:
-                runs.insert(0, await self._history(workflow_id, earlier))
-        return runs
-
-    async def _histories(self, workflow_id: str) -> list[WorkflowHistory]:
-        """Return the histories of a ticket's workflow, one a run, oldest first, and of its planner workflows."""
-        runs = await self._runs(workflow_id)
-        planners: list[WorkflowHistory] = []
-        for planner in (name for run in runs for name in planner_workflows(run.events)):
-            with suppress(UnknownTicket):
-                planners.append(await self._history(planner))
-        return runs + planners
-
-    async def _history(self, workflow_id: str, run_id: str | None = None) -> WorkflowHistory:
-        """Return the history of a run as Temporal has it, by default of the newest one."""
-        with self._translated(workflow_id):
-            return await self._handle(workflow_id, run_id).fetch_history()
+        return await self._histories.drafts(workflow_id)
 
     async def stats(self, targets: Sequence[str] = (), since: datetime | None = None, limit: int = 1000) -> Stats:
         """Return figures over the newest tickets, those that started after `since`, of `targets` or of all.
@@ -477,7 +405,7 @@ class Standfast:
             if known is None:
                 async with slots:
                     with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it meanwhile
-                        known = facts(row, await self._histories(row.workflow_id))
+                        known = facts(row, await self._histories.of_ticket(row.workflow_id))
                         self._known_facts.keep(known)
             return known
 
@@ -704,7 +632,7 @@ class Standfast:
         """Return a ticket's undos, oldest first, and the one that would be next."""
         found: list[TicketView] = []
         for number in count(1):
-            ticket = _undo_ticket(view, number, by)
+            ticket = undo_ticket(view, number, by)
             try:
                 known = await self.view(ticket.workflow_id)
             except UnknownTicket:
@@ -715,128 +643,19 @@ class Standfast:
 
     def ui_link(self, workflow_id: str) -> str | None:
         """Return the address of the workflow in Temporal's own UI, None if the settings don't name one."""
-        ui = self._settings.temporal.ui
-        if ui is None:
-            return None
-        return f"{ui.rstrip('/')}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe='')}"
+        return self._histories.link(workflow_id)
 
-    def _event_link(self, entry: TimelineEntry) -> str | None:
-        workflow = self.ui_link(entry.workflow_id)
-        return workflow and f"{workflow}/{quote(entry.run_id)}/history/events/{entry.event_id}"
-
-    def _handle(self, workflow_id: str, run_id: str | None = None) -> WorkflowHandle[TicketWorkflow, Outcome]:
-        return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id, run_id=run_id)
+    def _handle(self, workflow_id: str) -> WorkflowHandle[TicketWorkflow, Outcome]:
+        return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
 
     @contextmanager
     def _translated(self, workflow_id: str) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
-        unknown = UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
-        ended = DecisionUnheard(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
-        with translated(workflow_id, unknown=unknown, ended=ended):
+        with of_ticket(workflow_id):
             try:
                 yield
             except WorkflowUpdateFailedError as error:
                 raise _refusal(error) from error
-
-
-def parse_tickets(
-    text: str, *, source: str, settings: Settings, on_invalid: Callable[[InvalidInput], None] | None = None
-) -> list[Ticket]:
-    """Return the tickets in `text`: one JSON object, an array, or JSON lines. All are valid, or none is returned.
-
-    With `on_invalid` the invalid ones go there, and the valid ones are returned.
-
-    Raises:
-        InvalidInput: naming source, line, field, value and what was expected.
-    """
-    return [
-        ticket for _, ticket in parse_numbered_tickets(text, source=source, settings=settings, on_invalid=on_invalid)
-    ]
-
-
-def parse_numbered_tickets(
-    text: str, *, source: str, settings: Settings, on_invalid: Callable[[InvalidInput], None] | None = None
-) -> list[tuple[int, Ticket]]:
-    """Return the tickets in `text` as `parse_tickets` does, each with its line.
-
-    Raises:
-        InvalidInput: as for `parse_tickets`.
-    """
-    tickets: dict[str, tuple[int, Ticket]] = {}
-    for line, document, value in read_json_documents(text, source=source, on_invalid=on_invalid):
-        try:
-            ticket = parse_ticket(value, source=source, line=line, text=document, settings=settings)
-            if tickets.setdefault(ticket.workflow_id, (line, ticket))[1] != ticket:
-                raise TicketConflict(f"{source}, line {line}: {ticket.workflow_id} is in this file with other content")
-        except InvalidInput as error:
-            if on_invalid is None:
-                raise
-            on_invalid(error)
-    if not tickets:
-        raise InvalidInput(f"{source}: holds no {'valid ' if on_invalid else ''}ticket")
-    return list(tickets.values())
-
-
-def parse_ticket(value: object, *, source: str, line: int, text: str, settings: Settings) -> Ticket:
-    """Return one ticket; a missing target becomes the default one.
-
-    Raises:
-        InvalidInput: naming source, line, field, value and what was expected.
-    """
-    try:
-        if isinstance(value, dict) and "target" not in value:
-            value = value | {"target": settings.default_target_name()}
-        ticket = validate(Ticket, value, source=source, line=line, text=text)
-        settings.target(ticket.target)
-    except InvalidInput as error:
-        message = str(error)
-        raise type(error)(message if message.startswith(source) else f"{source}, line {line}: {message}") from None
-    return ticket
-
-
-def _started(history: WorkflowHistory) -> WorkflowExecutionStartedEventAttributes:
-    return history.events[0].workflow_execution_started_event_attributes
-
-
-def _undo_id(original: str, number: int) -> str:
-    """Return the id of the ticket that takes another one back, for the first, second, ... time that it is tried."""
-    return f"{original}-undo{number if number > 1 else ''}"
-
-
-def _after(token: bytes) -> str:
-    """Return Temporal's token of a next page, for others to keep."""
-    return base64.urlsafe_b64encode(_check(token) + token).decode()
-
-
-def _token(after: str) -> bytes:
-    """Return Temporal's token, which would call one that it can't read a failure of its own."""
-    with suppress(binascii.Error):
-        known = base64.b64decode(after, altchars=b"-_", validate=True)
-        token = known[_CHECK_BYTES:]
-        if _check(token) == known[:_CHECK_BYTES]:
-            return token
-    raise InvalidInput(f"after {after!r} is the `next` of no page; take it from the page before, unchanged")
-
-
-def _check(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()[:_CHECK_BYTES]
-
-
-def _undo_ticket(view: TicketView, number: int, by: str) -> Ticket:
-    original = view.ticket
-    try:
-        return Ticket(
-            id=_undo_id(original.id, number),
-            title=f"Undo {original.title or original.id}"[:500],
-            body=f"Take back what {view.workflow_id} has changed. {view.outcome.reason if view.outcome else ''}",
-            requester=by,
-            target=original.target,
-            subject=original.subject,
-            undo_of=view.workflow_id,
-        )
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise InvalidInput(f"undo of {view.workflow_id}: {problem['loc'][0]}: {problem['msg']}") from error
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> StandfastError:

@@ -6,14 +6,18 @@ until about as many tickets as fit on it are up to there. Counting few is cheap,
 """
 
 import asyncio
+import base64
+import binascii
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from standfast.domain import Record
-from standfast.errors import StandfastError
+from standfast.errors import InvalidInput, StandfastError
 from standfast.outcome import State
 from standfast.report import Danger, Verdict
 from standfast.visibility import ORDER, ORDERS, REQUESTER, RISK, RULES, STATE, SUMMARY, TARGET, TicketRow, TicketSummary
@@ -23,6 +27,7 @@ _FEW_PAGES = 3  # are read whole: to count a few among many costs more
 _SPARE = 10  # tickets that are read beyond a page, so that its end need not be found exactly
 _FIRST_STEP = 16  # 2^16 ms are a minute
 _LAST_STEP = 32  # 2^31 ms are 25 days, longer than most tickets may wait
+_CHECK_BYTES = 12  # before the token of a page: they tell whether it is one
 
 
 class ListedTicket(TicketRow):
@@ -235,3 +240,26 @@ def _cut(tickets: Sequence[ListedTicket], size: int, *, forward: bool) -> tuple[
     if forward:
         return tuple(one for one in tickets if one.place <= tickets[size - 1].place)
     return tuple(one for one in tickets if one.place >= tickets[-size].place)
+
+
+def page_name(token: bytes) -> str:
+    """Return a name of the page that Temporal's token leads to, for others to keep."""
+    return base64.urlsafe_b64encode(_check(token) + token).decode()
+
+
+def page_token(after: str) -> bytes:
+    """Return the token of the page with this name; Temporal calls one that it can't read a failure of its own.
+
+    Raises:
+        InvalidInput: it is the name of no page.
+    """
+    with suppress(binascii.Error):
+        known = base64.b64decode(after, altchars=b"-_", validate=True)
+        token = known[_CHECK_BYTES:]
+        if _check(token) == known[:_CHECK_BYTES]:
+            return token
+    raise InvalidInput(f"after {after!r} is the `next` of no page; take it from the page before, unchanged")
+
+
+def _check(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()[:_CHECK_BYTES]

@@ -12,7 +12,8 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast.errors import InvalidInput, ServiceUnavailable, StandfastError
+from standfast.decision import Refusal
+from standfast.errors import DecisionUnheard, InvalidInput, ServiceUnavailable, StandfastError, UnknownTicket
 
 ANSWER = timedelta(seconds=10)
 """How long a worker may take to answer for a workflow."""
@@ -48,6 +49,15 @@ def translated(what: str, *, unknown: StandfastError, ended: StandfastError) -> 
                     f"too much is asked of {what} at this moment ({error.message}); try again"
                 ) from error
         raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+
+
+@contextmanager
+def of_ticket(workflow_id: str) -> Iterator[None]:
+    """Turn Temporal's errors about a ticket's workflow, or about one of its planners, into ours; raises the same."""
+    unknown = UnknownTicket(f"unknown ticket {workflow_id}; `standfast list` shows all")
+    ended = DecisionUnheard(f"{workflow_id} has ended already", reason=Refusal.NOT_WAITING)
+    with translated(workflow_id, unknown=unknown, ended=ended):
+        yield
 
 
 def _nobody(what: str) -> ServiceUnavailable:

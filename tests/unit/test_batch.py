@@ -9,10 +9,10 @@ import pytest
 from standfast.batch import TicketState, content_digest, ended
 from standfast.batching.pace import Turns
 from standfast.batching.register import COPIED, COPIED_BYTES, statement_sized
-from standfast.client import parse_numbered_tickets
 from standfast.outcome import State
 from standfast.settings import Settings, Target
 from standfast.ticket import Ticket
+from standfast.ticket_files import parse_numbered_tickets
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

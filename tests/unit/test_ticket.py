@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from standfast.carried import Carried, Start
-from standfast.client import parse_tickets
 from standfast.errors import InvalidInput, TicketConflict, UnknownTarget
 from standfast.outcome import State
 from standfast.settings import Settings, Target
 from standfast.ticket import MAX_BODY_BYTES, MAX_BYTES, NoTicket, Ticket
+from standfast.ticket_files import parse_tickets
 from standfast.view import TicketView
 
 ONE_TARGET = Settings(targets={"shop": Target()})

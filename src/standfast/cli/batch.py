@@ -164,7 +164,7 @@ async def _batches(invocation: Invocation) -> AsyncIterator["Batches"]:
 
 def _tickets(invocation: Invocation, file: str, *, skip_invalid: bool) -> tuple[str, list[tuple[int, "Ticket"]]]:
     """Return how to name the file, and its tickets, each with its line."""
-    from standfast.client import parse_numbered_tickets  # noqa: PLC0415
+    from standfast.ticket_files import parse_numbered_tickets  # noqa: PLC0415
 
     text, source = read_text(file)
     invalid: list[InvalidInput] = []

@@ -23,7 +23,7 @@ def submit(invocation: Invocation, file: str, wait: bool, skip_invalid: bool) ->
     Prints the workflow ids. A ticket that was submitted before is found again, not started twice. Nothing is started
     if one ticket of the file is invalid.
     """
-    from standfast.client import parse_tickets  # noqa: PLC0415 - commands import when they run
+    from standfast.ticket_files import parse_tickets  # noqa: PLC0415 - commands import when they run
 
     text, source = read_text(file)
     output = invocation.output

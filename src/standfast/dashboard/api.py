@@ -4,7 +4,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from standfast.client import Standfast, Submitted, parse_ticket
+from standfast.client import Standfast, Submitted
 from standfast.dashboard.deciding import DecisionForm, deliver
 from standfast.dashboard.openapi import document
 from standfast.dashboard.operations import CancelRequested, History, ListQuery, NoQuery
@@ -16,6 +16,7 @@ from standfast.decision import same_person
 from standfast.documents import read_json
 from standfast.errors import NotPermitted
 from standfast.settings import Settings
+from standfast.ticket_files import parse_ticket
 
 
 class Api:
