@@ -42,6 +42,8 @@ class Kind(StrEnum):
     """The same of a decision that came when its ticket had ended, or took no more of them."""
     CANCEL = "cancel"
     """Nothing: the actor has asked the ticket to end."""
+    REHEARSE = "rehearse"
+    """Nothing: the actor has asked to validate a waiting plan anew."""
     END = "end"
     """`state` in which a ticket ended that has executed nothing."""
     EXECUTION = "execution"

@@ -1,5 +1,6 @@
 """What a ticket's workflow takes along when it continues as new: enough to go on, and no more."""
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field, RootModel
@@ -20,6 +21,10 @@ class Carried(Record):
     """Since a person last spoke, see `standfast.path.evaluate`."""
     approved: SafetyReport | None = None
     """What people have approved, to be validated once more."""
+    asked: SafetyReport | None = None
+    """What people were asked about when one of them wanted it validated anew..."""
+    waiting_since: datetime | None = None
+    """...and since when they were."""
     recalled: Recalled | None = None
     executions: int = 0
     drifts: int = 0

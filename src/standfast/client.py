@@ -537,15 +537,19 @@ class Standfast:
                 await self._record(audit.Kind.CANCEL, workflow_id, key, by, {}, at=datetime.now(UTC))
             await self._handle(workflow_id).cancel()
 
-    async def rehearse(self, workflow_id: str) -> None:
+    async def rehearse(self, workflow_id: str, *, by: str) -> None:
         """Have a plan that waits validated anew, on the rows of now; a ticket that doesn't wait ignores it.
+
+        Who asked for it is put on record before.
 
         Raises:
             DecisionRefused: it has ended already.
             UnknownTicket: no such ticket.
-            ServiceUnavailable: Temporal can't be reached.
+            ServiceUnavailable: Temporal or the control database can't be reached.
         """
         with self._translated(workflow_id):
+            key = f"rehearse/{workflow_id}/{secrets.token_hex(16)}"
+            await self._record(audit.Kind.REHEARSE, workflow_id, key, by, {}, at=datetime.now(UTC))
             await self._handle(workflow_id).signal(TicketWorkflow.rehearse)
 
     async def rehearsed(self, view: TicketView) -> Rehearsed | None:

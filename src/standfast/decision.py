@@ -43,6 +43,7 @@ class Refusal(StrEnum):
     NOT_WAITING = "not-waiting"
     STALE_PLAN = "stale-plan"
     STALE_ROWS = "stale-rows"
+    JUDGED_ANEW = "judged-anew"
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad-signature"
     EXPIRED_SIGNATURE = "expired-signature"

@@ -100,6 +100,7 @@ class DecisionUnheard(DecisionRefused):
 _EXIT_CODES = {
     "stale-plan": 2,
     "stale-rows": 2,
+    "judged-anew": 2,
     "comment-required": 2,
     "unsigned": 4,
     "bad-signature": 4,

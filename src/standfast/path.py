@@ -37,10 +37,13 @@ def _objections(report: SafetyReport) -> set[tuple[int | None, str]]:
     return of_plan | {(o.index, f.rule) for o in report.operations for f in o.findings if f.verdict is not Verdict.AUTO}
 
 
-def evaluate(report: SafetyReport, *, plans_made: int) -> Path:
-    """Return the path for `report`; `plans_made` counts the plans since a person last spoke, this one included."""
+def evaluate(report: SafetyReport, *, plans_made: int, asked: bool) -> Path:
+    """Return the path for `report`; `plans_made` counts the plans since a person last spoke, this one included.
+
+    What people were `asked` about, and have not decided, runs by itself no more.
+    """
     if report.verdict is Verdict.AUTO:
-        return Path.RUN
+        return Path.ASK if asked else Path.RUN
     if report.verdict is Verdict.APPROVAL:
         return Path.ASK
     blocking = [finding for finding in report.all_findings if finding.verdict is Verdict.BLOCK]

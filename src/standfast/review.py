@@ -19,6 +19,7 @@ logger = logging.getLogger("standfast.worker")
 _MESSAGES: Mapping[Refusal, str] = {
     Refusal.STALE_PLAN: "the ticket has another plan now; look at it and decide again",
     Refusal.STALE_ROWS: "the rows have changed since this plan was shown; look at it and decide again",
+    Refusal.JUDGED_ANEW: "the rules say something else about this plan than when it was shown; look and decide again",
     Refusal.UNSIGNED: "the decision has no proof of who took it",
     Refusal.BAD_SIGNATURE: "the decision's signature is not valid for any of the configured public keys",
     Refusal.OWN_TICKET: "the requester of a ticket may not decide on it",

@@ -51,7 +51,7 @@ class TicketWorkflow:
         if isinstance(start.root, NoTicket):
             return  # `run` says so
         carried = _carried(start.root)
-        self._view = carried.view.model_copy(update={"report": carried.approved})
+        self._view = carried.view.model_copy(update={"report": carried.approved or carried.asked})
         self._decision: Decision | None = None
         self._asked_anew = False
         self._recalled = carried.recalled
@@ -59,7 +59,7 @@ class TicketWorkflow:
         self._drifts = carried.drifts
         self._one_at_a_time = asyncio.Lock()
         self._publishing: asyncio.TimerHandle | None = None
-        self._waiting_since = workflow.now()
+        self._waiting_since = carried.waiting_since or workflow.now()
         self._summary: TicketSummary | None = None
         """What lists were told last."""
 
@@ -87,20 +87,22 @@ class TicketWorkflow:
         ticket = carried.view.ticket
         context = carried.view.context or await self._gather(ticket)
         plan = carried.view.plan or await self._plan(context)
-        plans_made, approved = carried.plans_made, carried.approved
+        plans_made, approved, asked = carried.plans_made, carried.approved, carried.asked
         while True:
-            await self._keep_history_short(plans_made, approved)
-            report = await self._validate(context, plan, approved)
-            match evaluate(report, plans_made=plans_made):
+            await self._keep_history_short(plans_made, approved, asked)
+            report = await self._validate(context, plan, approved or asked)
+            match evaluate(report, plans_made=plans_made, asked=asked is not None):
                 case Path.BLOCK:
                     return await self._end(State.BLOCKED, _objections(report)[0])
                 case Path.REPLAN:
                     plan, plans_made = await self._plan(context, plan, _objections(report)), plans_made + 1
+                    approved = asked = None
                     continue
                 case Path.ASK if not still_approved(approved, report):
-                    decision = await self._wait_for_decision(report)
+                    decision = await self._wait_for_decision(report, asked)
+                    approved = asked = None
                     if decision is None and self._asked_anew:
-                        approved = None
+                        asked = report
                         continue
                     if decision is None:
                         return await self._end(State.EXPIRED, f"Nobody decided within {report.expires_in}.")
@@ -154,8 +156,8 @@ class TicketWorkflow:
         self._show(plan=plan, plan_number=1, report=None, approvals=())
         return plan
 
-    async def _validate(self, context: Context, plan: Plan, approved: SafetyReport | None) -> SafetyReport:
-        """Validate on the rows and constraints of now; approvals are kept if what was approved still stands."""
+    async def _validate(self, context: Context, plan: Plan, seen: SafetyReport | None) -> SafetyReport:
+        """Validate on the rows and constraints of now; approvals are kept if what people have seen still stands."""
         self._stop_if_cancelled()
         self._enter(State.VALIDATING)
         self._asked_anew = False
@@ -164,21 +166,26 @@ class TicketWorkflow:
             summary=f"check and rehearse plan {self._view.plan_number}",
             slack=steps.slack(context.ticket),
         )
-        stands = still_approved(approved or self._view.report, report)
-        self._show(report=report, approvals=self._view.approvals if stands else ())
+        self._show(report=report, approvals=self._view.approvals if still_approved(seen, report) else ())
         return report
 
-    async def _wait_for_decision(self, report: SafetyReport) -> Decision | None:
-        """Return None if nobody decided in time, or if somebody asked to validate the plan anew."""
+    async def _wait_for_decision(self, report: SafetyReport, asked: SafetyReport | None) -> Decision | None:
+        """Return None if nobody decided in time, or if somebody asked to validate the plan anew.
+
+        The time to decide goes on if it is what people were `asked` about before.
+        """
         self._decision = None
-        self._waiting_since = workflow.now()
-        self._show(reminders=())
+        if not still_approved(asked, report):
+            self._waiting_since = workflow.now()
+            self._show(reminders=())
+        if len(self._view.approvals) >= report.approvals_required:  # fewer are enough by now; nobody has said so
+            self._show(approvals=())
         self._enter(State.WAITING)
         reminding = asyncio.create_task(self._remind(report))
         try:
             await workflow.wait_condition(
                 lambda: self._decision is not None or self._asked_anew,
-                timeout=report.expires_in,
+                timeout=max(self._waiting_since + report.expires_in - workflow.now(), timedelta()),
                 timeout_summary=steps.APPROVAL_DEADLINE,
             )
             if self._decision is None:
@@ -196,9 +203,9 @@ class TicketWorkflow:
 
     async def _remind(self, report: SafetyReport) -> None:
         """While nobody decides, remind people, and let others approve, too."""
-        since = workflow.now()
-        for reminder in report.reminders:
-            await workflow.sleep(max(since + reminder.after - workflow.now(), timedelta()), summary="time to remind")
+        for reminder in report.reminders[len(self._view.reminders) :]:
+            left = self._waiting_since + reminder.after - workflow.now()
+            await workflow.sleep(max(left, timedelta()), summary="time to remind")
             self._show(reminders=(*self._view.reminders, reminder))
             request = steps.RemindRequest(
                 workflow_id=self._view.workflow_id,
@@ -249,7 +256,9 @@ class TicketWorkflow:
             )
             raise ApplicationError(message, type=UNSETTLED, non_retryable=True) from None
 
-    async def _keep_history_short(self, plans_made: int, approved: SafetyReport | None) -> None:
+    async def _keep_history_short(
+        self, plans_made: int, approved: SafetyReport | None, asked: SafetyReport | None
+    ) -> None:
         """Continue as new where Temporal suggests it; decisions that are on their way get their answer first."""
         if not workflow.info().is_continue_as_new_suggested():
             return
@@ -259,6 +268,8 @@ class TicketWorkflow:
             view=self._view.model_copy(update={"report": None}),
             plans_made=plans_made,
             approved=approved,
+            asked=asked,
+            waiting_since=self._waiting_since if asked else None,
             recalled=self._recalled,
             executions=self._executions,
             drifts=self._drifts,
@@ -294,10 +305,11 @@ class TicketWorkflow:
 
     @workflow.signal
     def rehearse(self) -> None:
-        """Validate a plan that waits anew, as its rows are others by now; approvals stay if the effect is the same."""
+        """Validate a waiting plan anew, as its rows are others by now; approvals stay if nothing else has changed."""
         self._asked_anew = self._view.state is State.WAITING
 
     async def _consider(self, decision: Decision) -> DecisionRecord:
+        seen = self._view.report
         async with self._one_at_a_time:
             # A query may be answered ahead of the workflow: who saw the ticket wait can decide before it has begun to.
             await workflow.wait_condition(lambda: self._view.state is not State.VALIDATING)
@@ -310,7 +322,7 @@ class TicketWorkflow:
                 requester=self._view.ticket.requester,
                 decision=decision,
                 received_at=workflow.now(),
-                refused=self._refusal(decision),
+                refused=self._refusal(decision, seen),
                 state=self._state,
                 decided_by=self._decision.by if self._decision else None,
                 in_scope=self._view.may_approve(decision.by),
@@ -339,7 +351,7 @@ class TicketWorkflow:
         same = (r for r in self._view.decisions if r.id == decision.proof.id and r.refused is None)
         return next(same, None)
 
-    def _refusal(self, decision: Decision) -> Refusal | None:
+    def _refusal(self, decision: Decision, seen: SafetyReport | None) -> Refusal | None:
         report = self._view.report
         if self._state is not State.WAITING or self._decision is not None or report is None:
             return Refusal.NOT_WAITING
@@ -347,6 +359,8 @@ class TicketWorkflow:
             return Refusal.STALE_PLAN
         if decision.fingerprint != report.fingerprint:
             return Refusal.STALE_ROWS
+        if seen is not None and seen is not report and not still_approved(seen, report):
+            return Refusal.JUDGED_ANEW  # while the decision waited for the end of the validation
         if decision.verdict is DecisionVerdict.APPROVE:
             approved_before = any(same_person(decision.by, by) for by in self._view.approvals)
             return Refusal.ALREADY_APPROVED if approved_before else None

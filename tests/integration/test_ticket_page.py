@@ -17,6 +17,7 @@ from standfast.codec.sealing import Seal
 from standfast.dashboard import freshness
 from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, PayloadLost
+from standfast.listing import Narrowed
 from standfast.outcome import State
 from standfast.rehearsal import rehearsal_id
 from standfast.shown import find
@@ -248,7 +249,7 @@ async def test_one_of_two_approvals_stays_when_a_plan_is_rehearsed_again_with_th
     await installation.decide(view, APPROVE, by="ben@example.com")
 
     async def rehearsed_since(before: TicketView) -> TicketView:
-        await installation.client.rehearse(view.workflow_id)
+        await installation.client.rehearse(view.workflow_id, by="ben@example.com")
         return await installation.until(
             view.workflow_id, lambda now: now.state is State.WAITING and now.report != before.report
         )
@@ -260,6 +261,51 @@ async def test_one_of_two_approvals_stays_when_a_plan_is_rehearsed_again_with_th
     assert other.approvals == ()
     await installation.constrain(CONSTRAINTS)
     await installation.decide(other, REJECT, comment="clean up")
+
+
+async def test_the_time_to_decide_goes_on_when_a_plan_is_rehearsed_again_and_begins_anew_with_another_effect(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1026), **about(1026))
+
+    async def since() -> datetime | None:
+        listed = (await installation.client.waiting(Narrowed(), 1_000)).tickets
+        return next((t.summary.waiting_since for t in listed if t.workflow_id == view.workflow_id and t.summary), None)
+
+    async def rehearsed_since(before: TicketView) -> TicketView:
+        await approver.post(f"{page(view)}/rehearse")
+        return await installation.until(
+            view.workflow_id, lambda now: now.state is State.WAITING and now.report != before.report
+        )
+
+    first = await eventually(since, bool)
+    same = await rehearsed_since(view)
+    assert await eventually(since, bool) == first
+    installation.execute("UPDATE shop.orders SET total = 8 WHERE id = 1026")
+    other = await rehearsed_since(same)
+    await eventually(since, lambda now: now is not None and first is not None and now > first)
+    asked = "SELECT count(*) FROM standfast.audit WHERE workflow_id = %s AND kind = 'rehearse' AND actor <> ''"
+    with psycopg.connect(installation.control_url) as control:
+        assert control.execute(asked, [view.workflow_id]).fetchone() == (2,)
+    await installation.decide(other, REJECT, comment="clean up")
+
+
+async def test_the_requester_can_not_have_the_plan_rehearsed(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1027), requester=ME, **about(1027))
+    answer = await approver.post(f"{page(view)}/rehearse")
+    assert (answer.status_code, "You opened this ticket" in answer.text) == (403, True)
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_an_approval_from_a_page_on_which_the_rules_said_something_else_is_refused(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1028), **about(1028))
+    answer = await approver.post(f"{page(view)}/decision", data=form(view, "approve") | {"judgement": "0" * 16})
+    assert (answer.status_code, "the rules say something else" in answer.text) == (409, True)
+    await installation.decide(view, REJECT, comment="clean up")
 
 
 async def test_a_ticket_that_does_not_wait_is_not_rehearsed_again(

@@ -173,7 +173,7 @@ async def rehearsed_again(shop: Installation) -> str:
     async with serving(shop.settings, *Pool):
         view = await waiting(shop, 1023)
         shop.execute("UPDATE shop.orders SET total = 5 WHERE id = 1023")
-        await shop.client.rehearse(view.workflow_id)
+        await shop.client.rehearse(view.workflow_id, by="ben@example.com")
         again = await shop.until(view.workflow_id, lambda now: now.state is State.WAITING and now.report != view.report)
         await shop.decide(again, APPROVE)
         return await ended(shop, view.workflow_id)

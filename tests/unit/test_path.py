@@ -15,24 +15,28 @@ def report(verdict: Verdict, *, mendable: tuple[bool, ...] = ()) -> SafetyReport
 
 
 def test_a_clean_plan_runs() -> None:
-    assert evaluate(report(Verdict.AUTO), plans_made=1) is Path.RUN
+    assert evaluate(report(Verdict.AUTO), plans_made=1, asked=False) is Path.RUN
+
+
+def test_a_plan_that_people_are_asked_about_runs_by_itself_no_more() -> None:
+    assert evaluate(report(Verdict.AUTO), plans_made=1, asked=True) is Path.ASK
 
 
 def test_a_risky_plan_asks_a_person() -> None:
-    assert evaluate(report(Verdict.APPROVAL, mendable=(True,)), plans_made=1) is Path.ASK
+    assert evaluate(report(Verdict.APPROVAL, mendable=(True,)), plans_made=1, asked=False) is Path.ASK
 
 
 def test_a_plan_with_an_error_goes_back_to_the_agent() -> None:
-    assert evaluate(report(Verdict.BLOCK, mendable=(True, True)), plans_made=1) is Path.REPLAN
+    assert evaluate(report(Verdict.BLOCK, mendable=(True, True)), plans_made=1, asked=False) is Path.REPLAN
 
 
 @pytest.mark.parametrize("mendable", [(False,), (True, False), ()])
 def test_a_forbidden_plan_is_blocked(mendable: tuple[bool, ...]) -> None:
-    assert evaluate(report(Verdict.BLOCK, mendable=mendable), plans_made=1) is Path.BLOCK
+    assert evaluate(report(Verdict.BLOCK, mendable=mendable), plans_made=1, asked=False) is Path.BLOCK
 
 
 def test_the_agent_gets_a_bounded_number_of_tries() -> None:
-    assert evaluate(report(Verdict.BLOCK, mendable=(True,)), plans_made=MAX_PLANS) is Path.BLOCK
+    assert evaluate(report(Verdict.BLOCK, mendable=(True,)), plans_made=MAX_PLANS, asked=False) is Path.BLOCK
 
 
 def test_the_worst_finding_decides() -> None:

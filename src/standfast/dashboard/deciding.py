@@ -10,7 +10,7 @@ from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
 from standfast.dashboard.text import moment
 from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Refusal, Seen, same_person
-from standfast.domain import Submission
+from standfast.domain import Submission, digest
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.report import SafetyReport, deleted_rows
@@ -18,6 +18,7 @@ from standfast.scope import Scope
 from standfast.settings import Review
 from standfast.view import TicketView
 
+_DECIDED = frozenset({State.DONE, State.REJECTED})  # ends that follow from a decision
 CONFIRMATION = "confirmation-required"
 
 
@@ -30,6 +31,8 @@ class DecisionForm(Submission):
     comment: Annotated[Comment, StringConstraints(strip_whitespace=True)] = ""
     deleted_rows: str = ""
     """Typed by who approves a plan that deletes rows: how many."""
+    judgement: Seen = ""
+    """What the rules said when it was seen, see `judgement`; empty if that was not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,13 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
     if not view.may_approve(session.user):
         return Rights(approve="The target's constraints name others to approve such a plan.")
     return Rights()
+
+
+def judgement(report: SafetyReport) -> str:
+    """Return what is another one once rules object that did not, or more or other people have to approve."""
+    said = report.model_dump(mode="json", include={"verdict", "approvals_required", "approver_scopes", "undo_proved"})
+    findings = sorted({(finding.rule, finding.verdict.value) for finding in report.all_findings})
+    return digest(said | {"findings": findings})[:16]
 
 
 def wants_reason(report: SafetyReport) -> bool:
@@ -102,6 +112,7 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
         view = await standfast.view(workflow_id)
         # What doesn't wait, or isn't what was seen, needs no look here: the workflow refuses the decision.
         if view.state is State.WAITING and view.report is not None and _is_about(form, view.report):
+            _require_same_judgement(view.report, form)
             _require_confirmation(view.report, form)
             _require_reason(view.report, form)
     try:
@@ -127,11 +138,17 @@ def _is_about(form: DecisionForm, report: SafetyReport) -> bool:
 def _too_late(view: TicketView, refused: DecisionRefused) -> DecisionRefused:
     """Return the refusal with the name of who decided, which Temporal doesn't know of a ticket that has ended."""
     first = next((record for record in reversed(view.decisions) if record.refused is None), None)
-    if first is None:
+    if first is None or view.state not in _DECIDED:
         return refused
     return DecisionRefused(
         f"{first.by} has decided already ({first.verdict}); the ticket is {view.state}", reason=refused.reason
     )
+
+
+def _require_same_judgement(report: SafetyReport, form: DecisionForm) -> None:
+    if form.judgement and form.judgement != judgement(report):
+        message = "the rules say something else about this plan than when you opened the page; look and decide again"
+        raise DecisionRefused(message, reason=Refusal.JUDGED_ANEW)
 
 
 def _require_confirmation(report: SafetyReport, form: DecisionForm) -> None:

@@ -1,6 +1,7 @@
 """Would a waiting plan still do what its page shows? Rehearsed once more, again and again, while somebody looks."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from standfast.errors import StandfastError
 from standfast.outcome import State
 from standfast.steps import Rehearsed
 from standfast.view import TicketView
+
+logger = logging.getLogger("standfast.dashboard")
 
 EVERY_SECONDS = 15.0
 """How often a plan is rehearsed at most, however many look at it..."""
@@ -121,7 +124,12 @@ class Rehearsals:
             task.cancel()
         try:
             return await asking
-        except (StandfastError, asyncio.CancelledError):  # the page says that it is not known
+        except asyncio.CancelledError:
+            return None
+        except StandfastError:  # the page says that it is not known
+            return None
+        except Exception:
+            logger.exception("a rehearsal of %s ended unexpectedly", view.workflow_id)
             return None
 
 

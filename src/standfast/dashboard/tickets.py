@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.comparison import Revision, revisions
-from standfast.dashboard.deciding import DecisionForm, approvers, deliver, rights, wants_reason
+from standfast.dashboard.deciding import DecisionForm, approvers, deliver, judgement, rights, wants_reason
 from standfast.dashboard.freshness import Freshness, Rehearsals
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
@@ -92,8 +92,12 @@ class TicketPages:
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
 
     async def rehearse(self, request: Request) -> Response:
-        """Have the plan rehearsed, and all rules asked, anew."""
-        await self._standfast.rehearse(workflow_id(request))
+        """Have the plan rehearsed, and all rules asked, anew, by somebody who may decide on it."""
+        view = await self._standfast.view(workflow_id(request))
+        refused = rights(view, request.state.session, self._settings.review).send_back
+        if refused and view.state is State.WAITING:
+            return await self._page(request, refused=f"Nothing is rehearsed: {refused}", status=403)
+        await self._standfast.rehearse(view.workflow_id, by=request.state.session.user)
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
 
     async def undo(self, request: Request) -> Response:
@@ -189,6 +193,7 @@ def _content(view: TicketView) -> dict[str, Any]:
         "operations": operation_changes(view.plan, report) if view.plan else (),
         "rows_limit": ROWS_SHOWN,
         "deleted_rows": deleted_rows(report) if report else 0,
+        "judgement": judgement(report) if report else "",
         "wants_reason": report is not None and wants_reason(report),
         "expires_at": report.rehearsed_at + report.expires_in if report else None,
         "as_rehearsed": as_rehearsed(report, execution) if report and execution else False,

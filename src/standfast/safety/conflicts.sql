@@ -14,7 +14,12 @@ SELECT own.workflow_id, array_agg(DISTINCT found.workflow_id ORDER BY found.work
 FROM unnest(%(workflow_ids)s::text[]) AS own (workflow_id)
 CROSS JOIN LATERAL (
     SELECT other.workflow_id
-    FROM standfast.touched_row mine
+    FROM (
+        SELECT target, row_hash, workflow_id
+        FROM standfast.touched_row
+        WHERE workflow_id = own.workflow_id
+        LIMIT %(of_a_ticket)s
+    ) AS mine
     CROSS JOIN LATERAL (
         SELECT workflow_id
         FROM standfast.touched_row
@@ -24,7 +29,5 @@ CROSS JOIN LATERAL (
           AND until > clock_timestamp()
         LIMIT %(of_a_row)s
     ) AS other
-    WHERE mine.workflow_id = own.workflow_id
-    LIMIT %(of_a_ticket)s
 ) AS found
 GROUP BY own.workflow_id

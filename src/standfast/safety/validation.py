@@ -64,6 +64,11 @@ class Circumstances:
     ticket: Ticket | None = None
     """None where a plan is checked for itself: conditions on tickets are skipped then."""
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether the plan takes another one back; a mere rehearsal doesn't ask the ledger what it says about it."""
+        return self.recalled is not None or (self.ticket is not None and self.ticket.undo_of is not None)
+
 
 @dataclass
 class _Judged:
@@ -172,7 +177,7 @@ async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstan
             constraints=circumstances.constraints,
             now=circumstances.now,
             ticket=circumstances.ticket,
-            takes_back=circumstances.recalled is not None,
+            takes_back=circumstances.takes_back,
             earlier=tuple(before.operation for before in judged[:index]),
         )
         for rule in RULES:
