@@ -602,14 +602,15 @@ class Standfast:
         An undo that was rejected, or that ended in another way without a change, can be asked for once more.
 
         Raises:
-            InvalidInput: the ticket has changed nothing, or its undo can't be named.
-            DecisionRefused: it was taken back already.
+            InvalidInput: its undo can't be named.
+            DecisionRefused: it has changed nothing, or was taken back already.
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
         view = await self.view(workflow_id)
         if view.outcome is None or view.outcome.execution is None:
-            raise InvalidInput(f"{workflow_id} is {view.state} and has changed nothing that could be taken back")
+            message = f"{workflow_id} is {view.state} and has changed nothing that could be taken back"
+            raise DecisionRefused(message, reason=Refusal.NOTHING_TO_UNDO)
         earlier, ticket = await self._undos(view, by)
         if earlier and not earlier[-1].state.is_end:
             return Submitted(workflow_id=earlier[-1].workflow_id, started=False)

@@ -54,6 +54,7 @@ class Refusal(StrEnum):
     TOO_MANY_PLANS = "too-many-plans"
     NOT_REVISABLE = "not-revisable"
     UNDONE = "undone"
+    NOTHING_TO_UNDO = "nothing-to-undo"
     TOO_MANY_REFUSED = "too-many-refused"
 
 

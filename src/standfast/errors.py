@@ -101,6 +101,7 @@ _EXIT_CODES = {
     "stale-plan": 2,
     "stale-rows": 2,
     "judged-anew": 2,
+    "nothing-to-undo": 2,
     "comment-required": 2,
     "unsigned": 4,
     "bad-signature": 4,

@@ -12,7 +12,7 @@ import pytest_asyncio
 from temporalio.testing import ActivityEnvironment
 
 from standfast.decision import DecisionVerdict, Refusal
-from standfast.errors import DecisionRefused, InvalidInput
+from standfast.errors import DecisionRefused
 from standfast.execution.activity import Executor
 from standfast.outcome import State
 from standfast.plan import Operation, Plan
@@ -392,7 +392,7 @@ async def test_a_rejected_undo_can_be_asked_for_again(installation: Installation
 async def test_what_changed_nothing_has_no_undo(installation: Installation) -> None:
     workflow_id = await installation.submit({"operations": []})
     await installation.client.wait(workflow_id)
-    with pytest.raises(InvalidInput, match="has changed nothing that could be taken back"):
+    with pytest.raises(DecisionRefused, match="has changed nothing that could be taken back"):
         await installation.client.undo(workflow_id, by="ana@example.com")
 
 
