@@ -1,6 +1,5 @@
 """What a ticket's workflow takes along when it continues as new: enough to go on, and no more."""
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field, RootModel
@@ -22,9 +21,7 @@ class Carried(Record):
     approved: SafetyReport | None = None
     """What people have approved, to be validated once more."""
     asked: SafetyReport | None = None
-    """What people were asked about when one of them wanted it validated anew..."""
-    waiting_since: datetime | None = None
-    """...and since when they were."""
+    """What people were asked about when one of them wanted it validated anew."""
     recalled: Recalled | None = None
     executions: int = 0
     drifts: int = 0

@@ -1,5 +1,7 @@
 """The view: one ticket whole, as `show`, the page and the query `view` give it."""
 
+from datetime import datetime
+
 from standfast.context import Context
 from standfast.decision import DecisionRecord, fits
 from standfast.domain import Record
@@ -24,9 +26,18 @@ class TicketView(Record):
     """Accepted and refused, oldest first."""
     approvals: tuple[str, ...] = ()
     """Who has approved the present plan so far."""
+    waiting_since: datetime | None = None
+    """Since when people have been asked about the present plan and its effect."""
     reminders: tuple[Reminder, ...] = ()
     """Those of the present plan that are past."""
     outcome: Outcome | None = None
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the time to decide ends, None before people are asked."""
+        if self.waiting_since is None or self.report is None:
+            return None
+        return self.waiting_since + self.report.expires_in
 
     def may_approve(self, name: str) -> bool:
         """Tell whether the constraints, or a reminder that is past, let this person approve the present plan."""

@@ -55,7 +55,7 @@ class TicketSummary(Record):
         return cls(title=ticket.title, requester=ticket.requester)
 
     @classmethod
-    def waiting(cls, view: TicketView, since: datetime) -> Self:
+    def waiting(cls, view: TicketView) -> Self:
         """Return what people who may decide want to know."""
         summary = cls.at_start(view.ticket)
         report = view.report
@@ -69,8 +69,8 @@ class TicketSummary(Record):
                 "deleted_rows": deleted_rows(report),
                 "approvals": view.approvals,
                 "approvals_required": report.approvals_required,
-                "waiting_since": since,
-                "expires_at": since + report.expires_in,
+                "waiting_since": view.waiting_since,
+                "expires_at": view.expires_at,
             }
         )
 
@@ -104,19 +104,14 @@ def at_start(target: str, requester_mark: str) -> TypedSearchAttributes:
     return TypedSearchAttributes(pairs)
 
 
-def updates(
-    view: TicketView, waiting_since: datetime, shown: TypedSearchAttributes
-) -> list[SearchAttributeUpdate[Any]]:
-    """Return how the search attributes that are shown become those of the ticket as it is now.
-
-    Since when it waits is of no importance if it doesn't.
-    """
+def updates(view: TicketView, shown: TypedSearchAttributes) -> list[SearchAttributeUpdate[Any]]:
+    """Return how the search attributes that are shown become those of the ticket as it is now."""
     found: dict[SearchAttributeKey[Any], Any] = {STATE: view.state.value, ORDER: None}
     if view.report is not None:
         asking = {finding.rule for finding in view.report.all_findings if finding.verdict is not Verdict.AUTO}
         found |= {RISK: view.report.verdict.value, RULES: sorted(asking) or None}
-        if view.state is State.WAITING:
-            found[ORDER] = order(Danger.of(view.report), waiting_since)
+        if view.state is State.WAITING and view.waiting_since is not None:
+            found[ORDER] = order(Danger.of(view.report), view.waiting_since)
     changed = {key: value for key, value in found.items() if shown.get(key) != value}
     return [key.value_unset() if value is None else key.value_set(value) for key, value in changed.items()]
 

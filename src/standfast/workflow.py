@@ -59,7 +59,6 @@ class TicketWorkflow:
         self._drifts = carried.drifts
         self._one_at_a_time = asyncio.Lock()
         self._publishing: asyncio.TimerHandle | None = None
-        self._waiting_since = carried.waiting_since or workflow.now()
         self._summary: TicketSummary | None = None
         """What lists were told last."""
 
@@ -176,8 +175,7 @@ class TicketWorkflow:
         """
         self._decision = None
         if not still_approved(asked, report):
-            self._waiting_since = workflow.now()
-            self._show(reminders=())
+            self._show(waiting_since=workflow.now(), reminders=())
         if len(self._view.approvals) >= report.approvals_required:  # fewer are enough by now; nobody has said so
             self._show(approvals=())
         self._enter(State.WAITING)
@@ -185,7 +183,7 @@ class TicketWorkflow:
         try:
             await workflow.wait_condition(
                 lambda: self._decision is not None or self._asked_anew,
-                timeout=max(self._waiting_since + report.expires_in - workflow.now(), timedelta()),
+                timeout=self._left(report.expires_in),
                 timeout_summary=steps.APPROVAL_DEADLINE,
             )
             if self._decision is None:
@@ -196,6 +194,11 @@ class TicketWorkflow:
             reminding.cancel()
         return self._decision
 
+    def _left(self, after: timedelta) -> timedelta:
+        """Return how long it is until people have been asked for so long."""
+        now = workflow.now()
+        return max((self._view.waiting_since or now) + after - now, timedelta())
+
     async def _answer_all(self) -> None:
         """Let a decision count that arrived while the ticket still waited."""
         async with self._one_at_a_time:
@@ -204,8 +207,7 @@ class TicketWorkflow:
     async def _remind(self, report: SafetyReport) -> None:
         """While nobody decides, remind people, and let others approve, too."""
         for reminder in report.reminders[len(self._view.reminders) :]:
-            left = self._waiting_since + reminder.after - workflow.now()
-            await workflow.sleep(max(left, timedelta()), summary="time to remind")
+            await workflow.sleep(self._left(reminder.after), summary="time to remind")
             self._show(reminders=(*self._view.reminders, reminder))
             request = steps.RemindRequest(
                 workflow_id=self._view.workflow_id,
@@ -269,7 +271,6 @@ class TicketWorkflow:
             plans_made=plans_made,
             approved=approved,
             asked=asked,
-            waiting_since=self._waiting_since if asked else None,
             recalled=self._recalled,
             executions=self._executions,
             drifts=self._drifts,
@@ -418,10 +419,10 @@ class TicketWorkflow:
             self._publishing = None
         shown = workflow.info().typed_search_attributes
         # Together, since each upsert costs the server a write to its visibility store.
-        if updates := visibility.updates(self._view, self._waiting_since, shown):
+        if updates := visibility.updates(self._view, shown):
             workflow.upsert_search_attributes(updates)
         if self._view.state is State.WAITING:
-            summary = TicketSummary.waiting(self._view, self._waiting_since)
+            summary = TicketSummary.waiting(self._view)
             if summary != self._summary:
                 self._summary = summary
                 workflow.upsert_memo({visibility.SUMMARY: summary})

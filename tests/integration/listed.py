@@ -44,15 +44,13 @@ async def wait_in_vain(
     temporal: Client, ticket: Ticket, found: SafetyReport, *, waited: timedelta = timedelta(), **changes: Any
 ) -> None:
     """Start a workflow for which lists show what they would for this ticket, had it waited for so long."""
-    since = datetime.now(UTC) - waited
-    view = TicketView(workflow_id=ticket.workflow_id, ticket=ticket, state=State.WAITING, report=found).model_copy(
-        update=changes
-    )
+    known = {"workflow_id": ticket.workflow_id, "ticket": ticket, "state": State.WAITING, "report": found}
+    view = TicketView.model_validate({"waiting_since": datetime.now(UTC) - waited, **known}).model_copy(update=changes)
     options = start_options(ticket, requester_marks(temporal.data_converter, ticket.requester)[0])
-    published = visibility.updates(view, since, options["search_attributes"])
+    published = visibility.updates(view, options["search_attributes"])
     options["search_attributes"] = options["search_attributes"].updated(
         *(SearchAttributePair(update.key, update.value) for update in published)
     )
-    options["memo"][visibility.SUMMARY] = visibility.TicketSummary.waiting(view, since)
+    options["memo"][visibility.SUMMARY] = visibility.TicketSummary.waiting(view)
     options["task_queue"] = NOBODY
     await temporal.start_workflow("Ticket", Start(ticket), **options)

@@ -123,7 +123,7 @@ async def test_a_ticket_that_changed_nothing_offers_no_undo(
     await installation.client.wait(view.workflow_id)
     assert "Undo this" not in (await approver.get(page(view))).text
     refused = await approver.post(f"/api{page(view)}/undo")
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid-input")
+    assert (refused.status_code, refused.json()["reason"]) == (409, "nothing-to-undo")
 
 
 async def test_a_ticket_that_only_has_the_name_of_an_undo_is_none(

@@ -91,7 +91,11 @@ def _approvers(view: TicketView, review: Review) -> Iterator[str]:
         if not reminder.approvers:
             continue
         past = number < len(view.reminders)
-        since = "Since a reminder" if past else f"From {moment(report.rehearsed_at + reminder.after)} on"
+        since = (
+            "Since a reminder"
+            if past
+            else f"From {moment((view.waiting_since or report.rehearsed_at) + reminder.after)} on"
+        )
         yield f"{since} also {_any_of(reminder.approvers)}, whatever the constraints say."
 
 

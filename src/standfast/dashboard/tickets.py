@@ -195,7 +195,6 @@ def _content(view: TicketView) -> dict[str, Any]:
         "deleted_rows": deleted_rows(report) if report else 0,
         "judgement": judgement(report) if report else "",
         "wants_reason": report is not None and wants_reason(report),
-        "expires_at": report.rehearsed_at + report.expires_in if report else None,
         "as_rehearsed": as_rehearsed(report, execution) if report and execution else False,
         "steps": _STEPS,
         "at_step": _AT.get(view.state, len(_STEPS)),
