@@ -65,14 +65,14 @@ class SignedIn:
 def bearer(request: Request) -> str | None:
     """Return the token that a program has sent to the API, None if it has sent none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if request.url.path.startswith("/api/") and scheme.lower() == "bearer" else None
+    return token.strip() if request.scope["path"].startswith("/api/") and scheme.lower() == "bearer" else None
 
 
 def required(request: Request) -> Scope:
     """Return the scope that a request takes: whatever changes something and is no submission counts as a decision."""
     if request.method in SAFE:
         return Scope.VIEW
-    return Scope.SUBMIT if (request.method, request.url.path) == _SUBMISSION else Scope.DECIDE
+    return Scope.SUBMIT if (request.method, request.scope["path"]) == _SUBMISSION else Scope.DECIDE
 
 
 def refusal(session: Session, scope: Scope) -> str:
