@@ -27,9 +27,10 @@ from standfast.dashboard.codec_server import build_codec_server
 from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.server import Server, listen
 from standfast.dashboard.sessions import Sessions, local_session, new_login_link
+from standfast.decision import Mode
 from standfast.local.ports import free_port
 from standfast.scope import Scope
-from standfast.settings import CodecServer, Settings
+from standfast.settings import CodecServer, Dashboard, Settings
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.store.migrate import migrate_control
@@ -68,10 +69,10 @@ async def session_of(settings: Settings) -> str:
         return await Sessions(databases).redeem(link.params["token"], local_session())
 
 
-async def session_with(settings: Settings, *scopes: Scope) -> str:
+async def session_with(settings: Settings, *scopes: Scope, mode: Mode = Mode.SOLO) -> str:
     """Return the token of a session with these scopes."""
     async with Databases(settings, application="test") as databases:
-        session = replace(local_session(), scopes=frozenset(scopes))
+        session = replace(local_session(), scopes=frozenset(scopes), mode=mode)
         return await Sessions(databases).open(session, by="link")
 
 
@@ -155,6 +156,32 @@ async def test_people_see_what_their_scopes_allow_and_end_no_workflow_without_th
             answer = await client.post("/api/v1/namespaces/default/workflows/x/terminate", json={})
             assert answer.status_code == ended
             assert answer.json()["code"] == "scope-missing"
+
+
+WAYS_IN: dict[str, tuple[dict[str, Any], set[Mode]]] = {
+    "a link": ({}, {Mode.SOLO}),
+    "a provider": (
+        {"oidc": {"issuer": "http://localhost:1", "client_id": "standfast", "groups": {"*": ["view"]}}},
+        {Mode.SESSION},
+    ),
+    "a proxy": (
+        {"trusted_proxy": {"addresses": ["127.0.0.1"], "user_header": "X-User", "groups": {"*": ["view"]}}},
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_IN)
+async def test_only_sessions_of_the_dashboards_present_way_in_count(settings: Settings, way: str) -> None:
+    changes, good = WAYS_IN[way]
+    port = settings.dashboard.port
+    served = Dashboard.model_validate({"port": port, "url": f"http://localhost:{port}"} | changes)
+    asked = await encrypted(settings)
+    async with codec_server(settings.model_copy(update={"dashboard": served})) as url:
+        for mode in (Mode.SOLO, Mode.SESSION):
+            cookies = {COOKIE.named(port): await session_with(settings, *Scope, mode=mode)}
+            async with httpx.AsyncClient(base_url=url, timeout=LIMIT, cookies=cookies) as client:
+                assert (await decode(client, asked)).status_code == (200 if mode in good else 401)
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,17 @@ async def test_a_login_link_lets_nobody_in_where_a_provider_does(
     assert (await client.get("/")).status_code == 303
 
 
+async def test_a_providers_people_are_out_once_the_dashboard_is_entered_by_a_link_alone(
+    installation: Installation, provider: OidcProvider, client: httpx.AsyncClient
+) -> None:
+    await come_back(client, provider, await somebody(provider, "approvers"))
+    assert (await client.get("/")).status_code == 200
+    token = client.cookies[f"standfast-session-{client.base_url.port}"]
+    async with dashboard(installation.settings) as local, browser(local) as solo:
+        solo.cookies.set(f"standfast-session-{httpx.URL(local).port}", token)
+        assert (await solo.get("/")).status_code == 303
+
+
 async def test_a_provider_that_is_away_or_another_one_is_named(installation: Installation) -> None:
     port = free_port()
     settings = with_oidc(installation.settings, f"http://localhost:{free_port()}", port)

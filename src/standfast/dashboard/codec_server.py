@@ -124,7 +124,7 @@ class Admission:
             return problem(403, "cross-site", "The request came from a page of another site, and was not carried out.")
         try:
             token = request.cookies.get(self._cookie, "")
-            session = await self._sessions.find(token) if token else None
+            session = await self._sessions.find(token, self._dashboard.session_modes) if token else None
         except StandfastError as error:
             return problem(status_of(error), error.code, str(error))
         if session is not None:
@@ -183,7 +183,7 @@ class Decoder:
 
 
 def _decodes(request: Request) -> bool:
-    """Tell whether it is answered here: by the whole path, since one that begins like ours can lead to Temporal's UI."""
+    """Tell whether it is answered here: by the whole path, as one that begins like ours can lead to Temporal's UI."""
     return request.method == "POST" and request.scope["path"] in _DECODING
 
 

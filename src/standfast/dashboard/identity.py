@@ -50,7 +50,7 @@ class SignedIn:
     """People with a session of the dashboard, in the browser's cookie."""
 
     def __init__(self, sessions: Sessions, cookie: Cookie, modes: Collection[Mode]) -> None:
-        """Take the `modes` of the sessions that count: where a provider names people, a login link's do no more."""
+        """Take the `modes` of the sessions that count: those of a way in that was switched off don't."""
         self._sessions = sessions
         self._cookie = cookie
         self._modes = modes
@@ -58,8 +58,7 @@ class SignedIn:
     async def of(self, request: Request) -> Session | None:
         """See `People`."""
         token = self._cookie.value(request)
-        session = await self._sessions.find(token) if token else None
-        return session if session is not None and session.mode in self._modes else None
+        return await self._sessions.find(token, self._modes) if token else None
 
 
 def bearer(request: Request) -> str | None:

@@ -46,21 +46,29 @@ class Provider:
         """Take the dashboard's `url`, to which people come back.
 
         Raises:
-            InvalidInput: the extra `oidc` isn't installed.
+            InvalidInput: the extra `oidc` isn't installed, or there is no secret.
         """
+        if settings.client_secret is None:
+            raise InvalidInput("dashboard.oidc.client_secret has to be set for the dashboard (docs/identity.md)")
         if find_spec("authlib") is None:
             raise InvalidInput("dashboard.oidc needs authlib: pip install 'standfast[oidc]'")
         from authlib.integrations.starlette_client import OAuth  # noqa: PLC0415 - an extra
 
         self._settings = settings
         self._url = url
+        self._secret = settings.client_secret.get_secret_value()
         self._client = OAuth().register(
             "provider",
             client_id=settings.client_id,
-            client_secret=settings.client_secret.get_secret_value(),
+            client_secret=self._secret,
             server_metadata_url=f"{settings.issuer}/.well-known/openid-configuration",
             client_kwargs={"scope": " ".join(settings.scopes), "code_challenge_method": "S256"},
         )
+
+    @property
+    def key_of_the_dance(self) -> str:
+        """Signs what a browser keeps between the way to the provider and the way back; the same after a restart."""
+        return hashlib.sha256(b"standfast oidc " + self._secret.encode()).hexdigest()
 
     @property
     def host(self) -> str:
@@ -160,10 +168,9 @@ class OidcLogin:
 
     def routes(self) -> list[BaseRoute]:
         """Return the pages; only the way to the provider and back has a cookie with what is open in between."""
-        secret = hashlib.sha256(b"standfast oidc " + self._settings.client_secret.get_secret_value().encode())
         dance = Middleware(
             SessionMiddleware,
-            secret_key=secret.hexdigest(),
+            secret_key=self._provider.key_of_the_dance,
             session_cookie="standfast-session-oidc",
             max_age=_DANCE_SECONDS,
             path=_START,

@@ -84,14 +84,15 @@ class Sessions:
         async with self._databases.control() as connection:
             return await _open(connection, session, by=by)
 
-    async def find(self, token: str) -> Session | None:
-        """Return the session of a token, None if it has ended.
+    async def find(self, token: str, modes: Collection[Mode]) -> Session | None:
+        """Return the session of a token, None if it has ended or isn't of these modes.
 
         Raises:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._databases.control() as connection:
-            row = await (await connection.execute(_SQL["find"], {"hash": token_hash(token)})).fetchone()
+            wanted = {"hash": token_hash(token), "modes": list(modes)}
+            row = await (await connection.execute(_SQL["find"], wanted)).fetchone()
         if row is None:
             return None
         scopes, groups = frozenset(map(Scope, row["scopes"])), tuple(row["groups"])
