@@ -1,6 +1,5 @@
 """Signing in by a real provider of OpenID Connect: who gets in, with which scopes, and what is not believed."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -220,13 +219,21 @@ async def test_a_sign_in_that_began_in_another_browser_is_refused(
     assert (await client.get(back)).status_code == 403, "a code is good for one sign-in"
 
 
-async def test_what_a_provider_refuses_is_shown_and_not_put_on_record(
-    installation: Installation, client: httpx.AsyncClient
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("access_denied", "did not let you in"),
+        ("temporarily_unavailable", "Try again later"),
+        ("word-in-place-of-a-code", "has not signed you in"),
+    ],
+)
+async def test_a_refusal_is_told_in_our_own_words_and_in_none_of_the_address(
+    installation: Installation, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, error: str, said: str
 ) -> None:
-    answer = await client.get(BACK, params={"error": "<b>denied", "error_description": f"word-{time.time()}"})
-    assert answer.status_code == 403
-    assert "&lt;b&gt;denied" in answer.text
-    assert "word-" not in str(on_record(installation, "sign-in.refused"))
+    words = {"error_description": "word-1: call 555 0100", "error_uri": "https://word-2.example", "state": "word-3"}
+    answer = await client.get(BACK, params={"error": error} | words)
+    assert (answer.status_code, said in answer.text) == (403, True)
+    assert "word-" not in f"{answer.text} {caplog.text} {on_record(installation, 'sign-in.refused')}"
 
 
 @pytest.mark.parametrize("groups", [1, 200], ids=["few groups", "more than a cookie holds"])
