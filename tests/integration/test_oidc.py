@@ -84,7 +84,7 @@ async def test_a_stranger_is_led_to_the_provider(client: httpx.AsyncClient, prov
     assert (sent.params["client_id"], sent.params["response_type"]) == (CLIENT_ID, "code")
     assert sent.params["code_challenge_method"] == "S256"
     assert {"code_challenge", "state", "nonce"} <= set(sent.params)
-    assert {cookie.path for cookie in client.cookies.jar} == {"/login/oidc"}
+    assert {cookie.name for cookie in client.cookies.jar} == {f"standfast-session-oidc-{client.base_url.port}"}
 
 
 async def test_a_member_of_a_known_group_has_its_scopes_and_decides_under_the_providers_name(
@@ -102,6 +102,49 @@ async def test_a_member_of_a_known_group_has_its_scopes_and_decides_under_the_pr
     assert (refused.status_code, refused.json()["scope"]) == (403, "submit")
     signed_in = on_record(installation, "sign-in")[-1]
     assert signed_in[2:] == (person, {"by": "provider", "scopes": ["view", "decide"]})
+
+
+async def test_over_https_no_other_host_can_give_a_browser_a_cookie_of_the_sign_in(
+    installation: Installation, provider: OidcProvider
+) -> None:
+    port, url = free_port(), "https://standfast.example.com"
+    settings = with_oidc(installation.settings, provider.issuer, port)
+    served = settings.dashboard.model_copy(update={"url": url})
+    headers = {"Host": httpx.URL(url).host}
+    async with (
+        dashboard(settings.model_copy(update={"dashboard": served}), port) as local,
+        browser(local) as client,
+    ):
+        sent = await client.get(START, headers=headers)
+        (dance,) = sent.headers.get_list("set-cookie")
+        back = httpx.URL(await provider.sign_in(sent.headers["location"], await somebody(provider, "approvers")))
+        headers |= {"Cookie": dance.partition(";")[0]}
+        answer = await client.get(back.raw_path.decode(), headers=headers)
+    assert answer.status_code == 303
+    given = {dance, *answer.headers.get_list("set-cookie")}
+    names = ("oidc-", "hint-", "")
+    assert {cookie.partition("=")[0] for cookie in given} == {
+        f"__Host-standfast-session-{name}{port}" for name in names
+    }
+    for cookie in given:
+        assert {"path=/", "secure", "httponly", "samesite=lax"} <= set(cookie.lower().split("; "))
+
+
+async def test_who_signs_in_where_another_person_was_ends_that_persons_session_on_record(
+    installation: Installation, provider: OidcProvider, client: httpx.AsyncClient
+) -> None:
+    ana, ben = [await somebody(provider, "approvers") for _ in range(2)]
+    await come_back(client, provider, ana)
+    hers = client.cookies[cookie := f"standfast-session-{client.base_url.port}"]
+    await come_back(client, provider, ben)
+    signed_in, signed_out, other = on_record(installation, "sign-in", "sign-out")[-3:]
+    assert [row[0] for row in (signed_in, signed_out, other)] == ["sign-in", "sign-out", "sign-in"]
+    assert (signed_out[1:3], other[2]) == (signed_in[1:3], ben)
+    text = (await client.get("/")).text
+    assert (ben in text, ana in text) == (True, False)
+    async with browser(str(client.base_url)) as before:
+        before.cookies.set(cookie, hers)
+        assert (await before.get("/")).status_code == 303
 
 
 async def test_who_had_to_sign_in_first_comes_to_the_page_that_was_wanted(

@@ -175,16 +175,16 @@ class OidcLogin:
         self._renderer = renderer
         self._cookie = Cookie(own)
         self._destination = Destination(own)
-        self._hint = Cookie(own, "hint-", path="/logout")
+        self._hint = Cookie(own, "hint-")
+        self._dance = Cookie(own, "oidc-").named(settings.port)
 
     def routes(self) -> list[BaseRoute]:
         """Return the pages; only the way to the provider and back has a cookie with what is open in between."""
         dance = Middleware(
             SessionMiddleware,
             secret_key=self._provider.key_of_the_dance,
-            session_cookie="standfast-session-oidc",
+            session_cookie=self._dance,
             max_age=_DANCE_SECONDS,
-            path=_START,
             https_only=self._own.secure,
         )
         return [
@@ -210,7 +210,7 @@ class OidcLogin:
         except SignInRefused as error:
             await record_refusal(self._databases, actor=error.user or audit.SYSTEM, by="provider", reason=error.reason)
             return self._page(request, refused=str(error), status=403)
-        token = await self._sessions.open(session, by="provider")
+        token = await self._sessions.open(session, by="provider", instead_of=self._cookie.value(request))
         response = self._destination.lead(request)
         seconds = int(SESSION_LASTS.total_seconds())
         self._cookie.put(request, response, token, seconds=seconds)
