@@ -123,7 +123,16 @@ def page(view: TicketView) -> str:
 # --- getting in ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/tickets/ticket/shop/any", "/tickets/ticket/shop/any/history.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/tickets/ticket/shop/any",
+        "/tickets/ticket/shop/any/history.json",
+        "/login/Your account is locked",
+        "/login/",
+    ],
+)
 async def test_pages_send_a_stranger_to_the_login(stranger: httpx.AsyncClient, path: str) -> None:
     answer = await stranger.get(path)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")

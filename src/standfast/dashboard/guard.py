@@ -26,7 +26,8 @@ HEADERS: Mapping[str, str] = {
 
 _HEALTH = "/healthz"  # nothing that anybody could not know, and monitors ask by all kinds of names
 _STATIC = "/static/"
-_WAYS_IN_AND_OUT = ("/login", "/logout")
+# Whole paths: the page of one that isn't there shows it, and would show strangers' words to who hasn't signed in.
+_WAYS_IN_AND_OUT = frozenset({"/login", "/login/oidc/", "/login/oidc/callback", "/logout"})
 _CHALLENGE = "WWW-Authenticate"
 
 
@@ -74,7 +75,7 @@ class Guard:
             return self._challenged(request, 401, error.code, str(error), 'error="invalid_token"')
         except StandfastError as error:
             return await self._problems.ours(request, error)
-        return None if request.scope["path"].startswith(_WAYS_IN_AND_OUT) else self._not_permitted(request)
+        return None if request.scope["path"] in _WAYS_IN_AND_OUT else self._not_permitted(request)
 
     def _not_permitted(self, request: Request) -> Response | None:
         session, scope = request.state.session, required(request)
