@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from standfast.decision import Mode
 from standfast.errors import InvalidInput, UnknownTarget
 from standfast.report import Reminder
 from standfast.sign_in import Oidc, TrustedProxy
@@ -193,6 +194,13 @@ class Dashboard(_Section):
     def sign_in(self) -> Oidc | TrustedProxy | None:
         """Who says who people are; None if they are people of this machine, who got a login link."""
         return self.oidc or self.trusted_proxy
+
+    @property
+    def session_modes(self) -> frozenset[Mode]:
+        """Whose sessions count, here and at the codec server; a proxy keeps sessions of its own."""
+        if self.trusted_proxy is not None:
+            return frozenset()
+        return frozenset({Mode.SOLO if self.oidc is None else Mode.SESSION})
 
     @property
     def is_local(self) -> bool:

@@ -18,7 +18,8 @@ class Oidc(Submission):
 
     issuer: WebAddress
     client_id: Annotated[str, StringConstraints(min_length=1)]
-    client_secret: SecretStr
+    client_secret: SecretStr | None = None
+    """Of the dashboard alone; the codec server and commands do without."""
     scopes: tuple[str, ...] = ("openid", "email", "profile")
     """What is asked of the provider; many need one more to tell groups."""
     user_claim: str = "email"

@@ -15,9 +15,8 @@ from standfast.outcome import State
 from standfast.steps import Pool
 from standfast.ticket import Ticket
 from standfast.view import TicketView
-from tests.acceptance.people import sign_in_as
+from tests.acceptance.people import dashboard_of_a_team, sign_in_as
 from tests.integration.installation import serving
-from tests.integration.test_dashboard import dashboard
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 PERSON = "ben@example.com"
@@ -121,7 +120,7 @@ async def running() -> AsyncIterator[tuple[Installation, str]]:
     async with Services.start() as services:
         address = await services.temporal("temporal")
         installation = await Installation.create(services, address, "shop", planner=PLANNER)
-        async with serving(installation.settings, *Pool), dashboard(installation.settings) as url:
+        async with serving(installation.settings, *Pool), dashboard_of_a_team(installation.settings) as url:
             for ticket in TICKETS:
                 await settled(installation, Ticket.model_validate(EVERY_TICKET | ticket))
             yield installation, url

@@ -14,9 +14,9 @@ from standfast.dashboard import freshness
 from standfast.decision import DecisionVerdict
 from standfast.outcome import State
 from standfast.view import TicketView
-from tests.acceptance.people import sign_in_as
+from tests.acceptance.people import dashboard_of_a_team, sign_in_as
 from tests.integration.installation import CONSTRAINTS, Installation, installed
-from tests.integration.test_dashboard import about, dashboard, delete, refund, waiting
+from tests.integration.test_dashboard import about, delete, refund, waiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +37,7 @@ async def installation(postgres: str, temporal_server: str) -> AsyncIterator[Ins
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url(installation: Installation) -> AsyncIterator[str]:
-    async with dashboard(installation.settings) as address:
+    async with dashboard_of_a_team(installation.settings) as address:
         yield address
 
 

@@ -27,9 +27,10 @@ from standfast.dashboard.codec_server import build_codec_server
 from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.server import Server, listen
 from standfast.dashboard.sessions import Sessions, local_session, new_login_link
+from standfast.decision import Mode
 from standfast.local.ports import free_port
 from standfast.scope import Scope
-from standfast.settings import CodecServer, Settings
+from standfast.settings import CodecServer, Dashboard, Settings
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.store.migrate import migrate_control
@@ -66,6 +67,13 @@ async def session_of(settings: Settings) -> str:
     async with Databases(settings, application="test") as databases:
         link = httpx.URL(await new_login_link(databases, "http://127.0.0.1"))
         return await Sessions(databases).redeem(link.params["token"], local_session())
+
+
+async def session_with(settings: Settings, *scopes: Scope, mode: Mode = Mode.SOLO) -> str:
+    """Return the token of a session with these scopes."""
+    async with Databases(settings, application="test") as databases:
+        session = replace(local_session(), scopes=frozenset(scopes), mode=mode)
+        return await Sessions(databases).open(session, by="link")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -105,6 +113,17 @@ async def person(url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
+async def as_it_is(url: str, method: str, path: str, **headers: str) -> bytes:
+    """Send a path as it stands, which clients would mend, and return the whole answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+    sent = {"Host": url.removeprefix("http://"), "Content-Length": "0"} | headers
+    fields = "".join(f"{name}: {text}\r\n" for name, text in sent.items())
+    writer.write(f"{method} {path} HTTP/1.0\r\n{fields}\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
 async def encrypted(settings: Settings, ring: KeyRing | None = None) -> dict[str, Any]:
     codec = EncryptionCodec(Keys(lambda: ring or read_ring(settings.encryption)), accept_plain=False)
     context = WorkflowSerializationContext(namespace="default", workflow_id="ticket/shop/1")
@@ -130,15 +149,39 @@ async def test_people_see_what_their_scopes_allow_and_end_no_workflow_without_th
 ) -> None:
     asked = await encrypted(settings)
     for scope, seen, ended in ((Scope.VIEW, 200, 403), (Scope.SUBMIT, 403, 403)):
-        async with Databases(settings, application="test") as databases:
-            session = replace(local_session(), scopes=frozenset({scope}))
-            cookies = {COOKIE.named(settings.dashboard.port): await Sessions(databases).open(session, by="link")}
+        cookies = {COOKIE.named(settings.dashboard.port): await session_with(settings, scope)}
         headers = {"Sec-Fetch-Site": "same-origin"}
         async with httpx.AsyncClient(base_url=url, timeout=LIMIT, headers=headers, cookies=cookies) as client:
             assert (await decode(client, asked)).status_code == seen
             answer = await client.post("/api/v1/namespaces/default/workflows/x/terminate", json={})
             assert answer.status_code == ended
             assert answer.json()["code"] == "scope-missing"
+
+
+WAYS_IN: dict[str, tuple[dict[str, Any], set[Mode]]] = {
+    "a link": ({}, {Mode.SOLO}),
+    "a provider": (
+        {"oidc": {"issuer": "http://localhost:1", "client_id": "standfast", "groups": {"*": ["view"]}}},
+        {Mode.SESSION},
+    ),
+    "a proxy": (
+        {"trusted_proxy": {"addresses": ["127.0.0.1"], "user_header": "X-User", "groups": {"*": ["view"]}}},
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_IN)
+async def test_only_sessions_of_the_dashboards_present_way_in_count(settings: Settings, way: str) -> None:
+    changes, good = WAYS_IN[way]
+    port = settings.dashboard.port
+    served = Dashboard.model_validate({"port": port, "url": f"http://localhost:{port}"} | changes)
+    asked = await encrypted(settings)
+    async with codec_server(settings.model_copy(update={"dashboard": served})) as url:
+        for mode in (Mode.SOLO, Mode.SESSION):
+            cookies = {COOKIE.named(port): await session_with(settings, *Scope, mode=mode)}
+            async with httpx.AsyncClient(base_url=url, timeout=LIMIT, cookies=cookies) as client:
+                assert (await decode(client, asked)).status_code == (200 if mode in good else 401)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +210,29 @@ async def test_another_user_of_the_machine_reads_nothing(
     "path", ["/api/v1/settings", "/codec/../api/v1/settings", "/codec/decode/../../api/v1/settings", "/codec"]
 )
 async def test_a_program_with_the_token_gets_nothing_of_temporals_ui(url: str, path: str) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)  # which leaves the path as it is
-    host = url.removeprefix("http://")
-    writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
+    answer = await as_it_is(url, "GET", path, Authorization=f"Bearer {TOKEN}")
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b'"code":"not-signed-in"' in answer
+
+
+@pytest.mark.parametrize("up", ["..", ".", "%2e%2E", ".%2e", "%252e%252e", "x%2f..", "x%5c.."])
+async def test_no_path_that_leads_elsewhere_gets_a_looking_person_to_temporals_api(
+    settings: Settings, url: str, up: str
+) -> None:
+    path = f"/codec/{up}/api/v1/namespaces/default/workflows/x/terminate"
+    for scopes, status, code in (((Scope.VIEW,), 403, "scope-missing"), (Scope, 400, "invalid-input")):
+        cookie = f"{COOKIE.named(settings.dashboard.port)}={await session_with(settings, *scopes)}"
+        answer = await as_it_is(url, "POST", path, Cookie=cookie)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert f'"code":"{code}"'.encode() in answer
+
+
+async def test_a_path_of_the_codec_servers_own_opens_nothing_by_another_method(settings: Settings, url: str) -> None:
+    for method in ("GET", "PUT"):
+        answer = await as_it_is(url, method, "/codec/decode", Authorization=f"Bearer {TOKEN}")
+        assert answer.startswith(b"HTTP/1.1 401 ")
+    cookie = f"{COOKIE.named(settings.dashboard.port)}={await session_with(settings, Scope.VIEW)}"
+    assert (await as_it_is(url, "PUT", "/codec/decode", Cookie=cookie)).startswith(b"HTTP/1.1 403 ")
 
 
 @pytest.mark.parametrize(

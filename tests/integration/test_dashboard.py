@@ -123,7 +123,16 @@ def page(view: TicketView) -> str:
 # --- getting in ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/tickets/ticket/shop/any", "/tickets/ticket/shop/any/history.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/tickets/ticket/shop/any",
+        "/tickets/ticket/shop/any/history.json",
+        "/login/Your account is locked",
+        "/login/",
+    ],
+)
 async def test_pages_send_a_stranger_to_the_login(stranger: httpx.AsyncClient, path: str) -> None:
     answer = await stranger.get(path)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
@@ -187,13 +196,26 @@ async def test_every_answer_has_the_security_headers(stranger: httpx.AsyncClient
     assert {name: answer.headers[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", "["])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", "[", "x/healthz?", "x/static/?"],
+)
 async def test_another_host_name_is_not_answered(stranger: httpx.AsyncClient, host: str) -> None:
     port = stranger.base_url.port
     answer = await stranger.get("/login", headers={"Host": host.format(port=port)})
     assert answer.status_code == 421
     assert f"http://127.0.0.1:{port}" in answer.text
     assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"), [("/heal%09thz", "evil.example", 421), ("/log%0Ain", "127.0.0.1:{port}", 303)]
+)
+async def test_an_address_that_only_reads_like_an_open_one_opens_nothing(
+    stranger: httpx.AsyncClient, path: str, host: str, status: int
+) -> None:
+    answer = await stranger.get(path, headers={"Host": host.format(port=stranger.base_url.port)})
+    assert answer.status_code == status
 
 
 async def test_localhost_is_our_name_too(stranger: httpx.AsyncClient) -> None:

@@ -312,6 +312,18 @@ async def test_signing_in_and_out_is_on_record(installation: Installation, url: 
     assert {"by": "link", "reason": "unknown link"} in [r[3] for r in on_record(installation, "sign-in.refused")]
 
 
+async def test_another_login_link_ends_the_session_that_the_browser_had(installation: Installation, url: str) -> None:
+    async with browser(url) as client, browser(url) as before:
+        await sign_in(installation.settings, client)
+        before.cookies.update(client.cookies)
+        await client.post("/login", data={"token": "made up"})
+        assert (await before.get("/")).status_code == 200, "a link that lets nobody in ends nothing"
+        await sign_in(installation.settings, client)
+        assert [(await one.get("/")).status_code for one in (client, before)] == [200, 303]
+    signed_in, signed_out, _ = on_record(installation, "sign-in", "sign-out")[-3:]
+    assert signed_out[:3] == ("sign-out", *signed_in[1:3])
+
+
 async def test_strangers_cannot_fill_the_audit_chain(installation: Installation, url: str) -> None:
     async with browser(url) as client:
         before = len(on_record(installation, "sign-in.refused"))

@@ -1,6 +1,5 @@
 """Signing in by a real provider of OpenID Connect: who gets in, with which scopes, and what is not believed."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -85,7 +84,7 @@ async def test_a_stranger_is_led_to_the_provider(client: httpx.AsyncClient, prov
     assert (sent.params["client_id"], sent.params["response_type"]) == (CLIENT_ID, "code")
     assert sent.params["code_challenge_method"] == "S256"
     assert {"code_challenge", "state", "nonce"} <= set(sent.params)
-    assert {cookie.path for cookie in client.cookies.jar} == {"/login/oidc"}
+    assert {cookie.name for cookie in client.cookies.jar} == {f"standfast-session-oidc-{client.base_url.port}"}
 
 
 async def test_a_member_of_a_known_group_has_its_scopes_and_decides_under_the_providers_name(
@@ -103,6 +102,49 @@ async def test_a_member_of_a_known_group_has_its_scopes_and_decides_under_the_pr
     assert (refused.status_code, refused.json()["scope"]) == (403, "submit")
     signed_in = on_record(installation, "sign-in")[-1]
     assert signed_in[2:] == (person, {"by": "provider", "scopes": ["view", "decide"]})
+
+
+async def test_over_https_no_other_host_can_give_a_browser_a_cookie_of_the_sign_in(
+    installation: Installation, provider: OidcProvider
+) -> None:
+    port, url = free_port(), "https://standfast.example.com"
+    settings = with_oidc(installation.settings, provider.issuer, port)
+    served = settings.dashboard.model_copy(update={"url": url})
+    headers = {"Host": httpx.URL(url).host}
+    async with (
+        dashboard(settings.model_copy(update={"dashboard": served}), port) as local,
+        browser(local) as client,
+    ):
+        sent = await client.get(START, headers=headers)
+        (dance,) = sent.headers.get_list("set-cookie")
+        back = httpx.URL(await provider.sign_in(sent.headers["location"], await somebody(provider, "approvers")))
+        headers |= {"Cookie": dance.partition(";")[0]}
+        answer = await client.get(back.raw_path.decode(), headers=headers)
+    assert answer.status_code == 303
+    given = {dance, *answer.headers.get_list("set-cookie")}
+    names = ("oidc-", "hint-", "")
+    assert {cookie.partition("=")[0] for cookie in given} == {
+        f"__Host-standfast-session-{name}{port}" for name in names
+    }
+    for cookie in given:
+        assert {"path=/", "secure", "httponly", "samesite=lax"} <= set(cookie.lower().split("; "))
+
+
+async def test_who_signs_in_where_another_person_was_ends_that_persons_session_on_record(
+    installation: Installation, provider: OidcProvider, client: httpx.AsyncClient
+) -> None:
+    ana, ben = [await somebody(provider, "approvers") for _ in range(2)]
+    await come_back(client, provider, ana)
+    hers = client.cookies[cookie := f"standfast-session-{client.base_url.port}"]
+    await come_back(client, provider, ben)
+    signed_in, signed_out, other = on_record(installation, "sign-in", "sign-out")[-3:]
+    assert [row[0] for row in (signed_in, signed_out, other)] == ["sign-in", "sign-out", "sign-in"]
+    assert (signed_out[1:3], other[2]) == (signed_in[1:3], ben)
+    text = (await client.get("/")).text
+    assert (ben in text, ana in text) == (True, False)
+    async with browser(str(client.base_url)) as before:
+        before.cookies.set(cookie, hers)
+        assert (await before.get("/")).status_code == 303
 
 
 async def test_who_had_to_sign_in_first_comes_to_the_page_that_was_wanted(
@@ -220,13 +262,21 @@ async def test_a_sign_in_that_began_in_another_browser_is_refused(
     assert (await client.get(back)).status_code == 403, "a code is good for one sign-in"
 
 
-async def test_what_a_provider_refuses_is_shown_and_not_put_on_record(
-    installation: Installation, client: httpx.AsyncClient
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("access_denied", "did not let you in"),
+        ("temporarily_unavailable", "Try again later"),
+        ("word-in-place-of-a-code", "has not signed you in"),
+    ],
+)
+async def test_a_refusal_is_told_in_our_own_words_and_in_none_of_the_address(
+    installation: Installation, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, error: str, said: str
 ) -> None:
-    answer = await client.get(BACK, params={"error": "<b>denied", "error_description": f"word-{time.time()}"})
-    assert answer.status_code == 403
-    assert "&lt;b&gt;denied" in answer.text
-    assert "word-" not in str(on_record(installation, "sign-in.refused"))
+    words = {"error_description": "word-1: call 555 0100", "error_uri": "https://word-2.example", "state": "word-3"}
+    answer = await client.get(BACK, params={"error": error} | words)
+    assert (answer.status_code, said in answer.text) == (403, True)
+    assert "word-" not in f"{answer.text} {caplog.text} {on_record(installation, 'sign-in.refused')}"
 
 
 @pytest.mark.parametrize("groups", [1, 200], ids=["few groups", "more than a cookie holds"])
@@ -256,6 +306,17 @@ async def test_a_login_link_lets_nobody_in_where_a_provider_does(
     assert (await client.post("/login", data={"token": "any"})).status_code == 405
     client.cookies.set(f"standfast-session-{httpx.URL(url).port}", token)
     assert (await client.get("/")).status_code == 303
+
+
+async def test_a_providers_people_are_out_once_the_dashboard_is_entered_by_a_link_alone(
+    installation: Installation, provider: OidcProvider, client: httpx.AsyncClient
+) -> None:
+    await come_back(client, provider, await somebody(provider, "approvers"))
+    assert (await client.get("/")).status_code == 200
+    token = client.cookies[f"standfast-session-{client.base_url.port}"]
+    async with dashboard(installation.settings) as local, browser(local) as solo:
+        solo.cookies.set(f"standfast-session-{httpx.URL(local).port}", token)
+        assert (await solo.get("/")).status_code == 303
 
 
 async def test_a_provider_that_is_away_or_another_one_is_named(installation: Installation) -> None:

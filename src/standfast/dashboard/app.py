@@ -35,7 +35,6 @@ from standfast.dashboard.tickets import TicketPages
 from standfast.dashboard.tokens import Tokens
 from standfast.dashboard.trusted_proxy import Proxied, ProxyLogin
 from standfast.dashboard.viewing import Viewing
-from standfast.decision import Mode
 from standfast.errors import StandfastError
 from standfast.settings import Dashboard, Settings
 from standfast.store.connections import Databases
@@ -103,9 +102,9 @@ def _people(
         return Proxied(settings.trusted_proxy, databases), [Route("/login", ProxyLogin(renderer).ask)]
     if settings.oidc is not None:
         oidc = OidcLogin(settings, own, sessions, databases, renderer)
-        return SignedIn(sessions, cookie, {Mode.SESSION}), oidc.routes()
+        return SignedIn(sessions, cookie, settings.session_modes), oidc.routes()
     login = Login(sessions, own, renderer)
-    return SignedIn(sessions, cookie, {Mode.SOLO, Mode.SESSION}), [
+    return SignedIn(sessions, cookie, settings.session_modes), [
         Route("/login", login.ask),
         Route("/login", login.sign_in, methods=["POST"]),
         Route("/logout", login.sign_out, methods=["POST"]),

@@ -118,15 +118,13 @@ class Admission:
     async def _refused(self, request: Request) -> Response | None:
         if not self._own.is_host(request):  # a name of somebody else's that resolves to this machine: DNS rebinding
             return problem(421, "wrong-host", "The codec server answers to its loopback addresses only.")
-        # Whole paths: one that only begins like ours can lead to Temporal's UI, which runs and ends workflows.
-        path = request.url.path
-        if path == "/healthz" or (path in _DECODING and self._has_token(request.headers)):
+        if request.scope["path"] == "/healthz" or (_decodes(request) and self._has_token(request.headers)):
             return None
         if request.method not in SAFE and not self._is_of_the_ui(request):
             return problem(403, "cross-site", "The request came from a page of another site, and was not carried out.")
         try:
             token = request.cookies.get(self._cookie, "")
-            session = await self._sessions.find(token) if token else None
+            session = await self._sessions.find(token, self._dashboard.session_modes) if token else None
         except StandfastError as error:
             return problem(status_of(error), error.code, str(error))
         if session is not None:
@@ -184,9 +182,14 @@ class Decoder:
         return Response(MessageToJson(Payloads(payloads=decoded)), media_type="application/json")
 
 
+def _decodes(request: Request) -> bool:
+    """Tell whether it is answered here: by the whole path, as one that begins like ours can lead to Temporal's UI."""
+    return request.method == "POST" and request.scope["path"] in _DECODING
+
+
 def _required(request: Request) -> Scope:
     """Return the scope that a request takes: Temporal's UI can end workflows, and so tickets."""
-    return Scope.VIEW if request.url.path.startswith(f"{PREFIX}/") else required(request)
+    return Scope.VIEW if _decodes(request) else required(request)
 
 
 async def _healthy(request: Request) -> Response:

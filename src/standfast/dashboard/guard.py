@@ -26,7 +26,8 @@ HEADERS: Mapping[str, str] = {
 
 _HEALTH = "/healthz"  # nothing that anybody could not know, and monitors ask by all kinds of names
 _STATIC = "/static/"
-_WAYS_IN_AND_OUT = ("/login", "/logout")
+# Whole paths: the page of one that isn't there shows it, and would show strangers' words to who hasn't signed in.
+_WAYS_IN_AND_OUT = frozenset({"/login", "/login/oidc/", "/login/oidc/callback", "/logout"})
 _CHALLENGE = "WWW-Authenticate"
 
 
@@ -46,7 +47,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        static = request.url.path.startswith(_STATIC)
+        static = request.scope["path"].startswith(_STATIC)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -55,7 +56,7 @@ class Guard:
             await send(message)
 
         request.state.session = None
-        refused = None if request.url.path == _HEALTH else await self._refused(request, static=static)
+        refused = None if request.scope["path"] == _HEALTH else await self._refused(request, static=static)
         await (refused or self._app)(scope, receive, send_with_headers)
 
     async def _refused(self, request: Request, *, static: bool) -> Response | None:
@@ -74,7 +75,7 @@ class Guard:
             return self._challenged(request, 401, error.code, str(error), 'error="invalid_token"')
         except StandfastError as error:
             return await self._problems.ours(request, error)
-        return None if request.url.path.startswith(_WAYS_IN_AND_OUT) else self._not_permitted(request)
+        return None if request.scope["path"] in _WAYS_IN_AND_OUT else self._not_permitted(request)
 
     def _not_permitted(self, request: Request) -> Response | None:
         session, scope = request.state.session, required(request)
@@ -91,7 +92,7 @@ class Guard:
         self, request: Request, status: int, code: str, message: str, challenge: str = "", **more: str
     ) -> Response:
         response = self._problems.answer(request, status, code, message, **more)
-        if request.url.path.startswith("/api/"):  # where tokens are taken (RFC 6750)
+        if request.scope["path"].startswith("/api/"):  # where tokens are taken (RFC 6750)
             response.headers[_CHALLENGE] = f'Bearer realm="standfast"{", " if challenge else ""}{challenge}'
         return response
 

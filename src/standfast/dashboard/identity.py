@@ -50,7 +50,7 @@ class SignedIn:
     """People with a session of the dashboard, in the browser's cookie."""
 
     def __init__(self, sessions: Sessions, cookie: Cookie, modes: Collection[Mode]) -> None:
-        """Take the `modes` of the sessions that count: where a provider names people, a login link's do no more."""
+        """Take the `modes` of the sessions that count: those of a way in that was switched off don't."""
         self._sessions = sessions
         self._cookie = cookie
         self._modes = modes
@@ -58,21 +58,20 @@ class SignedIn:
     async def of(self, request: Request) -> Session | None:
         """See `People`."""
         token = self._cookie.value(request)
-        session = await self._sessions.find(token) if token else None
-        return session if session is not None and session.mode in self._modes else None
+        return await self._sessions.find(token, self._modes) if token else None
 
 
 def bearer(request: Request) -> str | None:
     """Return the token that a program has sent to the API, None if it has sent none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if request.url.path.startswith("/api/") and scheme.lower() == "bearer" else None
+    return token.strip() if request.scope["path"].startswith("/api/") and scheme.lower() == "bearer" else None
 
 
 def required(request: Request) -> Scope:
     """Return the scope that a request takes: whatever changes something and is no submission counts as a decision."""
     if request.method in SAFE:
         return Scope.VIEW
-    return Scope.SUBMIT if (request.method, request.url.path) == _SUBMISSION else Scope.DECIDE
+    return Scope.SUBMIT if (request.method, request.scope["path"]) == _SUBMISSION else Scope.DECIDE
 
 
 def refusal(session: Session, scope: Scope) -> str:

@@ -24,9 +24,10 @@ class Login:
 
     async def sign_in(self, request: Request) -> Response:
         """Redeem the link and start a session."""
-        token = (await request.form()).get("token")
+        field, before = (await request.form()).get("token"), self._cookie.value(request)
+        token = field if isinstance(field, str) else ""
         try:
-            session = await self._sessions.redeem(token if isinstance(token, str) else "", local_session())
+            session = await self._sessions.redeem(token, local_session(), instead_of=before)
         except LinkRefused as error:
             return self._page(request, refused=str(error), status=403)
         response = self._destination.lead(request)

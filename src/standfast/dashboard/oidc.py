@@ -35,6 +35,17 @@ _DANCE_SECONDS = 600  # for what a person does at the provider
 _LEEWAY_SECONDS = 60  # between the provider's clock and ours
 _LONGEST_HINT = 3500  # browsers keep cookies of 4096 bytes
 _NO_HINT = "-"  # in place of a longer one: the provider asks who signs out
+_AWAY = "The provider can't sign anybody in at the moment. Try again later."
+# By the codes of OAuth (RFC 6749, 4.1.2.1 and 5.2), and authlib's one for a state that the browser doesn't have.
+_TOLD: Mapping[str, str] = {
+    "access_denied": "The provider did not let you in, or you did not agree there. Try again.",
+    "invalid_client": "The provider refuses this dashboard; an administrator has to mend dashboard.oidc.client_secret.",
+    "invalid_scope": "The provider refuses what dashboard.oidc.scopes asks for; an administrator has to mend that.",
+    "mismatching_state": "The sign-in was not begun in this browser, or too long ago. Try again.",
+    "server_error": _AWAY,
+    "temporarily_unavailable": _AWAY,
+    "unauthorized_client": "The provider lets this dashboard sign nobody in; an administrator has to permit it there.",
+}
 # What proves that the provider itself has signed. Never `none`, and no key that both sides know.
 _SIGNATURES = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
@@ -46,21 +57,29 @@ class Provider:
         """Take the dashboard's `url`, to which people come back.
 
         Raises:
-            InvalidInput: the extra `oidc` isn't installed.
+            InvalidInput: the extra `oidc` isn't installed, or there is no secret.
         """
+        if settings.client_secret is None:
+            raise InvalidInput("dashboard.oidc.client_secret has to be set for the dashboard (docs/identity.md)")
         if find_spec("authlib") is None:
             raise InvalidInput("dashboard.oidc needs authlib: pip install 'standfast[oidc]'")
         from authlib.integrations.starlette_client import OAuth  # noqa: PLC0415 - an extra
 
         self._settings = settings
         self._url = url
+        self._secret = settings.client_secret.get_secret_value()
         self._client = OAuth().register(
             "provider",
             client_id=settings.client_id,
-            client_secret=settings.client_secret.get_secret_value(),
+            client_secret=self._secret,
             server_metadata_url=f"{settings.issuer}/.well-known/openid-configuration",
             client_kwargs={"scope": " ".join(settings.scopes), "code_challenge_method": "S256"},
         )
+
+    @property
+    def key_of_the_dance(self) -> str:
+        """Signs what a browser keeps between the way to the provider and the way back; the same after a restart."""
+        return hashlib.sha256(b"standfast oidc " + self._secret.encode()).hexdigest()
 
     @property
     def host(self) -> str:
@@ -96,9 +115,9 @@ class Provider:
             token = await self._client.authorize_access_token(request, claims_options=expected, leeway=_LEEWAY_SECONDS)
             return token["userinfo"], token["id_token"]
         except OAuthError as error:
-            # Of what anybody can put into an address nothing goes on record.
-            told = "The sign-in was not begun in this browser, or too long ago." if _is_lost(error) else str(error)
-            raise SignInRefused(f"{told} Try again.", reason="not confirmed by the provider") from error
+            # Anybody can put words into the address of this page: none of them is shown, or goes on record.
+            told = _TOLD.get(error.error, "The provider has not signed you in. Try again.")
+            raise SignInRefused(told, reason="not confirmed by the provider") from error
         except (JoseError, KeyError, ValueError) as error:
             logger.warning("an ID token of %s is not valid: %s", self._settings.issuer, error)
             raise SignInRefused(
@@ -156,17 +175,16 @@ class OidcLogin:
         self._renderer = renderer
         self._cookie = Cookie(own)
         self._destination = Destination(own)
-        self._hint = Cookie(own, "hint-", path="/logout")
+        self._hint = Cookie(own, "hint-")
+        self._dance = Cookie(own, "oidc-").named(settings.port)
 
     def routes(self) -> list[BaseRoute]:
         """Return the pages; only the way to the provider and back has a cookie with what is open in between."""
-        secret = hashlib.sha256(b"standfast oidc " + self._settings.client_secret.get_secret_value().encode())
         dance = Middleware(
             SessionMiddleware,
-            secret_key=secret.hexdigest(),
-            session_cookie="standfast-session-oidc",
+            secret_key=self._provider.key_of_the_dance,
+            session_cookie=self._dance,
             max_age=_DANCE_SECONDS,
-            path=_START,
             https_only=self._own.secure,
         )
         return [
@@ -192,7 +210,7 @@ class OidcLogin:
         except SignInRefused as error:
             await record_refusal(self._databases, actor=error.user or audit.SYSTEM, by="provider", reason=error.reason)
             return self._page(request, refused=str(error), status=403)
-        token = await self._sessions.open(session, by="provider")
+        token = await self._sessions.open(session, by="provider", instead_of=self._cookie.value(request))
         response = self._destination.lead(request)
         seconds = int(SESSION_LASTS.total_seconds())
         self._cookie.put(request, response, token, seconds=seconds)
@@ -247,7 +265,3 @@ class OidcLogin:
     def _page(self, request: Request, *, refused: str = "", ending: str = "", status: int = 200) -> Response:
         content = {"refused": refused, "provider": self._provider.host, "ending": ending}
         return self._renderer.page(request, "login_oidc.html", status=status, **content)
-
-
-def _is_lost(error: Exception) -> bool:
-    return getattr(error, "error", "") == "mismatching_state"

@@ -12,7 +12,8 @@ SAFE = frozenset({"GET", "HEAD"})
 """Methods that change nothing."""
 
 _COOKIE = "standfast-session-"
-_ONLY_THIS_HOST = "__Host-"  # browsers take such a cookie over https only, from no other host and for no other path
+_PATH = "/"
+_ONLY_THIS_HOST = "__Host-"  # browsers take such a cookie over https only, from no other host and for no narrower path
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -62,11 +63,10 @@ class OwnAddress:
 class Cookie:
     """One cookie of ours: kept apart from those of other servers on this host, and out of the reach of scripts."""
 
-    def __init__(self, own: OwnAddress, holds: str = "", *, path: str = "/") -> None:
+    def __init__(self, own: OwnAddress, holds: str = "") -> None:
         """Take what it `holds`, for its name; by default that is a session."""
         self._own = own
         self._holds = holds
-        self._path = path
 
     def value(self, request: Request) -> str:
         """Return what the browser sent, empty if nothing."""
@@ -78,7 +78,7 @@ class Cookie:
             self.name(request),
             value,
             max_age=seconds,
-            path=self._path,
+            path=_PATH,
             httponly=True,
             samesite="lax",
             secure=self._own.secure,
@@ -86,9 +86,7 @@ class Cookie:
 
     def remove(self, request: Request, response: Response) -> None:
         """Let the browser forget the value."""
-        response.delete_cookie(
-            self.name(request), path=self._path, httponly=True, samesite="lax", secure=self._own.secure
-        )
+        response.delete_cookie(self.name(request), path=_PATH, httponly=True, samesite="lax", secure=self._own.secure)
 
     def name(self, request: Request) -> str:
         """Return its name at the server that was asked."""
@@ -96,7 +94,7 @@ class Cookie:
 
     def named(self, port: int) -> str:
         """Return its name at a server that listens on `port`: browsers keep cookies apart by host but not by port."""
-        prefix = _ONLY_THIS_HOST if self._own.secure and self._path == "/" else ""
+        prefix = _ONLY_THIS_HOST if self._own.secure else ""
         return f"{prefix}{_COOKIE}{self._holds}{port}"
 
 

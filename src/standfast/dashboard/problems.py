@@ -80,7 +80,8 @@ def status_of(error: StandfastError) -> int:
 
 def wants_problem(request: Request) -> bool:
     """Return whether a program asks, not a person with a browser."""
-    return request.url.path.startswith("/api/") or request.url.path.endswith("/events")
+    path: str = request.scope["path"]
+    return path.startswith("/api/") or path.endswith("/events")
 
 
 def problem(status: int, code: str, message: str, **more: str) -> JSONResponse:
@@ -121,7 +122,7 @@ class Problems:
         """Answer what the router refuses, and what can't be read."""
         if not isinstance(error, HTTPException):
             raise error
-        message = f"{request.method} {request.url.path}: {error.detail}"
+        message = f"{request.method} {request.scope['path']}: {error.detail}"
         response = self.answer(request, error.status_code, _code(error), message)
         response.headers.update(error.headers or {})
         return response

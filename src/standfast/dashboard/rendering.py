@@ -36,6 +36,6 @@ class Renderer:
         known = {
             "session": getattr(request.state, "session", None),
             "now": datetime.now(UTC),
-            "here": request.url.path,
+            "here": request.scope["path"],
         }
         return HTMLResponse(self._environment.get_template(template).render(known | content), status_code=status)

@@ -59,8 +59,8 @@ class Sessions:
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
-    async def redeem(self, link_token: str, session: Session) -> str:
-        """Use up a login link and return the token of a new session.
+    async def redeem(self, link_token: str, session: Session, *, instead_of: str = "") -> str:
+        """Use up a login link and return the token of a new session; that of `instead_of` ends, if the browser had one.
 
         Raises:
             LinkRefused: the link was used before, has expired or was never given out.
@@ -69,29 +69,32 @@ class Sessions:
         link = {"hash": token_hash(link_token)}
         async with self._databases.control() as connection:
             if await (await connection.execute(_SQL["use_link"], link)).fetchone() is not None:
+                await _sign_out(connection, instead_of)
                 return await _open(connection, session, by="link")
             known = await (await connection.execute(_SQL["used_at"], link)).fetchone()
         reason, advice = _why_refused(known)
         await record_refusal(self._databases, actor=audit.SYSTEM, by="link", reason=reason)
         raise LinkRefused(advice)
 
-    async def open(self, session: Session, *, by: str) -> str:
-        """Return the token of a new session; `by` says what vouches for its person.
+    async def open(self, session: Session, *, by: str, instead_of: str = "") -> str:
+        """Return the token of a new session; `by` says what vouches for its person. That of `instead_of` ends.
 
         Raises:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._databases.control() as connection:
+            await _sign_out(connection, instead_of)
             return await _open(connection, session, by=by)
 
-    async def find(self, token: str) -> Session | None:
-        """Return the session of a token, None if it has ended.
+    async def find(self, token: str, modes: Collection[Mode]) -> Session | None:
+        """Return the session of a token, None if it has ended or isn't of these modes.
 
         Raises:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._databases.control() as connection:
-            row = await (await connection.execute(_SQL["find"], {"hash": token_hash(token)})).fetchone()
+            wanted = {"hash": token_hash(token), "modes": list(modes)}
+            row = await (await connection.execute(_SQL["find"], wanted)).fetchone()
         if row is None:
             return None
         scopes, groups = frozenset(map(Scope, row["scopes"])), tuple(row["groups"])
@@ -104,10 +107,7 @@ class Sessions:
             ServiceUnavailable: the control database can't be reached.
         """
         async with self._databases.control() as connection:
-            row = await (await connection.execute(_SQL["sign_out"], {"hash": token_hash(token)})).fetchone()
-            if row is not None:
-                about = f"sessions/{row['session_id']}"
-                await record(connection, audit.Kind.SIGN_OUT, about=about, actor=row["user_name"])
+            await _sign_out(connection, token)
 
     async def list(self) -> list[SessionRow]:
         """Return the open sessions, the newest first.
@@ -180,6 +180,14 @@ async def _open(connection: Connection, session: Session, *, by: str) -> str:
     about = f"sessions/{opened['session_id']}"
     await record(connection, audit.Kind.SIGN_IN, about=about, actor=session.user, by=by, scopes=scopes)
     return token
+
+
+async def _sign_out(connection: Connection, token: str) -> None:
+    """End the session of a token, if it has one."""
+    row = await (await connection.execute(_SQL["sign_out"], {"hash": token_hash(token)})).fetchone()
+    if row is not None:
+        about = f"sessions/{row['session_id']}"
+        await record(connection, audit.Kind.SIGN_OUT, about=about, actor=row["user_name"])
 
 
 def _why_refused(known: dict[str, object] | None) -> tuple[str, str]:

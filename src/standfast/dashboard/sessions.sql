@@ -19,9 +19,9 @@ VALUES (%(hash)s, %(user_name)s, %(mode)s, %(scopes)s, %(groups)s, now() + %(las
 RETURNING session_id
 
 -- find --
--- The session of a cookie, if it is still good.
+-- The session of a cookie, if it is still good, and its way in is still open.
 SELECT user_name, mode, scopes, groups FROM standfast.session
-WHERE token_hash = %(hash)s AND revoked_at IS NULL AND expires_at > now()
+WHERE token_hash = %(hash)s AND mode = ANY(%(modes)s) AND revoked_at IS NULL AND expires_at > now()
 
 -- list --
 -- Sessions that are still good, the newest first.

@@ -1,6 +1,8 @@
 """Temporal's own web UI, passed on from the server that has it."""
 
+import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote_to_bytes
 
 import httpx2
 from starlette.background import BackgroundTask
@@ -8,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from standfast.dashboard.origin import is_ours
-from standfast.errors import ServiceUnavailable
+from standfast.errors import InvalidInput, ServiceUnavailable
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -17,6 +19,8 @@ _NOT_PASSED_ON = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host", "cookie"}
 )
 _OUR_HEADERS = ((b"content-security-policy", b"frame-ancestors 'none'"), (b"referrer-policy", b"same-origin"))
+
+_DOTS = frozenset({b".", b".."})
 
 _Fields = Sequence[tuple[bytes, bytes]]
 
@@ -32,12 +36,15 @@ class TemporalUi:
         """Return the UI's answer.
 
         Raises:
+            InvalidInput: the path has a segment of dots.
             ServiceUnavailable: nothing answers at its address.
         """
-        path = request.scope["raw_path"] + (b"?" + request.scope["query_string"] if request.url.query else b"")
+        path, query = request.scope["raw_path"], request.scope["query_string"]
+        if _has_dots(path):
+            raise InvalidInput("the path has a segment `.` or `..`; send the path to which it leads")
         asked = self._client.build_request(
             request.method,
-            self._address.copy_with(raw_path=path),
+            self._address.copy_with(raw_path=path + (b"?" + query if query else b"")),
             headers=[*_passed_on(request.headers.raw), (b"cookie", _cookies(request))],
             content=await request.body(),
         )
@@ -50,6 +57,12 @@ class TemporalUi:
         )
         response.raw_headers = [*_passed_on(answer.headers.raw), *_OUR_HEADERS]
         return response
+
+
+def _has_dots(path: bytes) -> bool:
+    """Tell whether somebody on the way could make another path of it than the one that was asked for and permitted."""
+    plain = unquote_to_bytes(unquote_to_bytes(path))  # twice: a proxy before the UI may decode it, too
+    return not _DOTS.isdisjoint(re.split(rb"[/\\]", plain))
 
 
 def _passed_on(fields: Iterable[tuple[bytes, bytes]]) -> _Fields:

@@ -25,7 +25,7 @@ def operator(settings: Settings) -> Document:
         "control": {"url": settings.control.url},
         "planner": settings.planner,
         "review": settings.review,
-        "dashboard": _without_provider(settings),
+        "dashboard": _without_secret(settings),
         "codec_server": settings.codec_server,
     }
 
@@ -73,7 +73,7 @@ def codec_server(settings: Settings) -> Document:
     return {
         **_everybody(settings),
         "control": {"url": settings.control.url},
-        "dashboard": _without_provider(settings),
+        "dashboard": _without_secret(settings),
         "codec_server": settings.codec_server,
     }
 
@@ -106,9 +106,11 @@ def _everybody(settings: Settings) -> Document:
     }
 
 
-def _without_provider(settings: Settings) -> Dashboard:
-    """Return where the dashboard is, without what it tells the provider that signs people in."""
-    return settings.dashboard.model_copy(update={"oidc": None})
+def _without_secret(settings: Settings) -> Dashboard:
+    """Return where the dashboard is and who names people there, without what it proves itself to the provider by."""
+    oidc = settings.dashboard.oidc
+    public = oidc and oidc.model_copy(update={"client_secret": None})
+    return settings.dashboard.model_copy(update={"oidc": public})
 
 
 def _targets(settings: Settings, *roles: Role) -> Document:

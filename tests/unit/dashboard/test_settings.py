@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from standfast.dashboard.oidc import Provider
 from standfast.dashboard.server import serve
+from standfast.decision import Mode
 from standfast.errors import InvalidInput
 from standfast.local import configuration
 from standfast.scope import Scope
 from standfast.settings import Dashboard, Settings, load_settings
+from standfast.sign_in import Oidc
 
 URL = "https://standfast.example.com"
 OIDC = {
@@ -80,6 +83,7 @@ def test_the_clients_secret_can_come_from_the_environment(
     monkeypatch.setenv("STANDFAST_DASHBOARD__OIDC__CLIENT_SECRET", "hunter2")
     oidc = load_settings(file).dashboard.oidc
     assert oidc is not None
+    assert oidc.client_secret is not None
     assert (oidc.client_secret.get_secret_value(), oidc.groups) == (
         "hunter2",
         {"approvers": (Scope.VIEW, Scope.DECIDE)},
@@ -87,10 +91,23 @@ def test_the_clients_secret_can_come_from_the_environment(
     assert "hunter2" not in repr(oidc)
 
 
-@pytest.mark.parametrize("way", [{"oidc": OIDC}, {"trusted_proxy": PROXY}], ids=["oidc", "proxy"])
-def test_only_the_dashboard_itself_gets_the_clients_secret(way: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("way", "modes"),
+    [({}, {Mode.SOLO}), ({"oidc": OIDC}, {Mode.SESSION}), ({"trusted_proxy": PROXY}, set())],
+    ids=["link", "oidc", "proxy"],
+)
+def test_only_the_dashboard_itself_gets_the_clients_secret_and_all_know_whose_sessions_count(
+    way: dict[str, Any], modes: set[Mode]
+) -> None:
     settings = Settings.model_validate({"dashboard": {"url": URL} | way})
     written = configuration.to_toml(configuration.dashboard(settings))
     assert Dashboard.model_validate(tomllib.loads(written)["dashboard"]) == settings.dashboard
     for document in (configuration.operator, configuration.codec_server):
-        assert "hunter2" not in configuration.to_toml(document(settings))
+        written = configuration.to_toml(document(settings))
+        assert "hunter2" not in written
+        assert Dashboard.model_validate(tomllib.loads(written)["dashboard"]).session_modes == modes
+
+
+def test_a_dashboard_without_the_clients_secret_says_so() -> None:
+    with pytest.raises(InvalidInput, match=r"dashboard\.oidc\.client_secret has to be set"):
+        Provider(Oidc.model_validate(OIDC | {"client_secret": None}), URL)
