@@ -23,7 +23,7 @@ from standfast.visibility import TicketRow
 # Seconds. Each is about three times the one before, and a duration that people know.
 _EDGES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400, 259_200)
 _LONGER = ((172_800, 86_400, "d"), (7200, 3600, "h"), (120, 60, "min"))  # from, unit, both in seconds
-_UNDECIDED = (State.EXPIRED, State.CANCELLED, State.FAILED)  # ends of a wait that nobody decided
+_UNDECIDED = (State.BLOCKED, State.EXPIRED, State.CANCELLED, State.FAILED)  # ends of a wait that nobody decided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,23 +142,15 @@ def facts(row: TicketRow, histories: Sequence[WorkflowHistory]) -> TicketFacts:
     """Read one ticket from its histories: its own, run after run, and those of its planner workflows that are left."""
     own = [event for history in histories if history.workflow_id == row.workflow_id for event in history.events]
     submitted_at = time_of(own[0].event_time)
-    waits: list[float] = []
-    decided_after: list[float] = []
-    entered: datetime | None = None
-    for at, state in _states(own):
-        if entered is not None:
-            waits.append((at - entered).total_seconds())
-            if state not in _UNDECIDED:
-                decided_after.append((at - submitted_at).total_seconds())
-        entered = at if state is State.WAITING else None
+    over = list(_waits(own))
     retries: Counter[str] = Counter()
     for history in histories:
         retries += _retries(history.events)
     return TicketFacts(
         row=row,
         submitted_at=submitted_at,
-        waits=tuple(waits),
-        decided_after=tuple(decided_after),
+        waits=tuple((at - entered).total_seconds() for entered, at, _ in over),
+        decided_after=tuple((at - submitted_at).total_seconds() for _, at, state in over if state not in _UNDECIDED),
         recoveries=tuple(found for one in histories for found in recoveries(one.workflow_id, one.events)),
         retries=retries,
         planner_workflows=tuple(planner_workflows(own)),
@@ -209,6 +201,21 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
 
 
+def _waits(events: Sequence[HistoryEvent]) -> Iterator[tuple[datetime, datetime, State]]:
+    """Yield each wait for a person: its beginning, its end, and what followed. A rehearsal in between ends none."""
+    rehearsals = _rehearsals(events)
+    entered: datetime | None = None
+    for at, state in _states(events):
+        asked = [time for time in rehearsals if entered is not None and entered <= time <= at]
+        if entered is None:
+            entered = at if state is State.WAITING else None
+        elif state is State.VALIDATING and asked:
+            rehearsals = [time for time in rehearsals if time > at]
+        elif state is not State.WAITING:
+            yield entered, at, state
+            entered = None
+
+
 def _states(events: Sequence[HistoryEvent]) -> list[tuple[datetime, State]]:
     """Return when the ticket entered which state."""
     found: list[tuple[datetime, State]] = []
@@ -218,6 +225,16 @@ def _states(events: Sequence[HistoryEvent]) -> list[tuple[datetime, State]]:
             if visibility.STATE.name in attributes:
                 found.append((time_of(event.event_time), State(json.loads(attributes[visibility.STATE.name].data))))
     return found
+
+
+def _rehearsals(events: Sequence[HistoryEvent]) -> list[datetime]:
+    """Return when people asked to rehearse a waiting plan again."""
+    return [
+        time_of(event.event_time)
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+        and event.workflow_execution_signaled_event_attributes.signal_name == "rehearse"
+    ]
 
 
 def _retries(events: Sequence[HistoryEvent]) -> Counter[str]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
@@ -145,6 +146,20 @@ async def test_typed_text_and_focus_survive_news_about_the_same_plan(installatio
     await expect(reason).to_be_focused()
     await page.keyboard.type("ght")
     await expect(reason).to_have_value("half a thought")
+    await clean_up(installation, view)
+
+
+async def test_typed_text_survives_a_rehearsal_that_somebody_else_has_asked_for(
+    installation: Installation, page: Page
+) -> None:
+    view = await waiting(installation, refund(1052), **about(1052))
+    await open_ticket(page, view)
+    await page.get_by_label("Why not").fill("half a thought")
+    with psycopg.connect(installation.owner_url) as held:
+        held.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
+        await installation.client.rehearse(view.workflow_id, by="ben@example.com")
+        await expect(page.get_by_label("Why not")).to_be_hidden()
+    await expect(page.get_by_label("Why not")).to_have_value("half a thought")
     await clean_up(installation, view)
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from standfast.outcome import State
 from standfast.spending import Spending
-from standfast.stats import KnownFacts, TicketFacts, duration, summarized
+from standfast.stats import KnownFacts, TicketFacts, duration, facts, summarized
 from standfast.visibility import TicketRow
+from tests.replay.recordings import FOLDER, VERSION, recorded
 
 BEGIN = datetime(2026, 11, 24, 23, 50, tzinfo=UTC)
 
@@ -32,6 +33,13 @@ def ticket(
         retries={},
         planner_workflows=(),
     )
+
+
+@pytest.mark.parametrize("path", ["approved", "rehearsed-again"])
+def test_a_rehearsal_is_no_decision_and_ends_no_wait(path: str) -> None:
+    history = recorded(path, FOLDER / VERSION)[-1]
+    found = facts(ticket(1).row.model_copy(update={"workflow_id": history.workflow_id}), [history])
+    assert (len(found.waits), len(found.decided_after)) == (1, 1)
 
 
 def test_durations_stand_in_buckets_that_grow_with_them() -> None:

@@ -7,6 +7,7 @@ let shown = region?.dataset.shown; // the plan and rows that the reader has look
 let source = null;
 let busy = false;
 let again = false;
+const typed = new Map(); // by field; kept while there is no form, as during a rehearsal
 
 function say(text) {
   if (status && status.textContent !== text) status.textContent = text;
@@ -22,8 +23,8 @@ function foldable() {
 
 function remember() {
   const focused = document.activeElement;
+  for (const field of fields()) typed.set(field.id, field.value);
   return {
-    typed: new Map(fields().map((field) => [field.id, field.value])),
     unfolded: new Map(foldable().map((details) => [details.querySelector("summary").textContent, details.open])),
     focus: region.contains(focused) ? focused.id : "",
     selection: focused && "selectionStart" in focused ? [focused.selectionStart, focused.selectionEnd] : null,
@@ -34,10 +35,8 @@ function restore(before) {
   const now = region.dataset.shown;
   const other = Boolean(shown && now) && shown !== now;
   shown ||= now;
-  for (const field of fields()) {
-    // A number typed to confirm one plan confirms no other.
-    if (before.typed.has(field.id) && !(other && field.id === "deleted-rows")) field.value = before.typed.get(field.id);
-  }
+  if (other) typed.delete("deleted-rows"); // a number typed to confirm one plan confirms no other
+  for (const field of fields()) field.value = typed.get(field.id) ?? field.value;
   for (const details of foldable()) {
     details.open = before.unfolded.get(details.querySelector("summary").textContent) ?? details.open;
   }
