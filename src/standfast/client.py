@@ -94,13 +94,13 @@ class Standfast:
     """A client of one Standfast installation."""
 
     def __init__(self, temporal: Client, settings: Settings, databases: Databases | None = None) -> None:
-        """Without `databases` nothing is put on record of what no workflow records itself."""
+        """Without `databases` nothing is put on record of what no workflow records itself, nor read from there."""
         self._temporal = temporal
         self._settings = settings
         self._databases = databases
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
         self._known_facts = KnownFacts()
-        self._histories = Histories(temporal, settings)
+        self._histories = Histories(temporal, settings, databases)
 
     @classmethod
     @asynccontextmanager
@@ -586,12 +586,9 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
-        if view.state is not State.WAITING or self._settings.control.url is None:
+        if view.state is not State.WAITING or self._databases is None:
             return ()
-        async with (
-            Databases(self._settings, application="standfast conflicts") as databases,
-            databases.control() as connection,
-        ):
+        async with self._databases.control() as connection:
             noted = (await on_the_same_rows(connection, [view.workflow_id])).get(view.workflow_id, ())
         known = await self.rows(noted) if noted else {}
         return tuple(other for other in noted if other in known and known[other].state is State.WAITING)

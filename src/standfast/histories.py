@@ -27,9 +27,11 @@ from standfast.undo import undo_id
 class Histories:
     """Reads histories. What ended long ago, Temporal has removed: runs that were continued, and planners."""
 
-    def __init__(self, temporal: Client, settings: Settings) -> None:
+    def __init__(self, temporal: Client, settings: Settings, databases: Databases | None) -> None:
+        """Without `databases` it is not known what model calls took."""
         self._temporal = temporal
         self._settings = settings
+        self._databases = databases
 
     async def timeline(self, workflow_id: str) -> list[TimelineEntry]:
         """Return a ticket's timeline, its planner workflows' included, oldest first.
@@ -107,11 +109,9 @@ class Histories:
 
     async def _model_calls(self, planners: Sequence[str]) -> Calls | None:
         """Return what the model calls of planner workflows took, None if this process can't ask the journal."""
-        if self._settings.control.url is None:
-            return None
-        with suppress(ServiceUnavailable):  # the rest is worth showing without
-            async with Databases(self._settings, application="standfast history") as databases:
-                return await model_calls(databases, planners)
+        if self._databases is not None:
+            with suppress(ServiceUnavailable):  # the rest is worth showing without
+                return await model_calls(self._databases, planners)
         return None
 
     async def _undo_entries(self, workflow_id: str) -> list[TimelineEntry]:
