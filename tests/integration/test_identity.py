@@ -144,6 +144,21 @@ async def test_nobody_approves_an_own_ticket_by_a_token(installation: Installati
     await installation.decide(view, DecisionVerdict.REJECT, by="carla@example.com", comment="clean up")
 
 
+async def test_a_token_names_no_other_requester_also_where_one_person_does_everything(
+    installation: Installation, tokens: Tokens
+) -> None:
+    settings = installation.settings
+    solo = settings.model_copy(update={"review": settings.review.model_copy(update={"solo": True})})
+    ticket = {"id": uuid4().hex, "requester": "ana@example.com", "metadata": {"plan": {}}, **about(1066)}
+    token = await create(tokens, *EVERY)
+    async with dashboard(solo) as url, program(url, token) as client, browser(url) as person:
+        refused = await client.post("/api/tickets", json=ticket)
+        assert (refused.status_code, refused.json()["code"]) == (403, "not-permitted")
+        assert "submits tickets in this name only, got 'ana@example.com'" in refused.json()["detail"]
+        await sign_in(settings, person)
+        assert (await person.post("/api/tickets", json=ticket)).status_code == 201
+
+
 async def test_a_token_that_is_none_expired_or_revoked_opens_nothing(
     installation: Installation, url: str, tokens: Tokens
 ) -> None:
