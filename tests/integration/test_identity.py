@@ -19,6 +19,7 @@ from standfast.dashboard.tokens import PREFIX, TokenRow, Tokens
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import InvalidInput
 from standfast.local import configuration
+from standfast.outcome import State
 from standfast.scope import Scope
 from standfast.store.connections import Databases
 from tests.integration.installation import Installation, installed
@@ -34,6 +35,7 @@ from tests.integration.test_dashboard import (
     sign_in,
     waiting,
 )
+from tests.integration.test_undo import set_status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,6 +159,22 @@ async def test_a_token_names_no_other_requester_also_where_one_person_does_every
         assert "submits tickets in this name only, got 'ana@example.com'" in refused.json()["detail"]
         await sign_in(settings, person)
         assert (await person.post("/api/tickets", json=ticket)).status_code == 201
+
+
+async def test_who_may_submit_and_not_decide_starts_no_undo(
+    installation: Installation, url: str, tokens: Tokens
+) -> None:
+    done = await installation.submit(set_status(1067), **about(1067))
+    assert (await installation.client.wait(done)).state is State.DONE
+    ticket = {"id": uuid4().hex, "body": "please", "requester": BEN}
+    async with program(url, await create(tokens, Scope.SUBMIT, Scope.VIEW)) as client:
+        asked = await client.post("/api/tickets", json=ticket | {"undo_of": done})
+        assert (asked.status_code, asked.json()["code"]) == (400, "invalid-input")
+        assert "POST to the ticket's /undo" in asked.json()["detail"]
+        assert (await client.get(f"/api/tickets/ticket/shop/{ticket['id']}")).status_code == 404
+        assert (await client.post(f"/api/tickets/{done}/undo")).json()["scope"] == Scope.DECIDE
+    async with program(url, await create(tokens, Scope.DECIDE)) as client:
+        assert (await client.post(f"/api/tickets/{done}/undo")).status_code == 201
 
 
 async def test_a_token_that_is_none_expired_or_revoked_opens_nothing(
