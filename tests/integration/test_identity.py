@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from psycopg.conninfo import make_conninfo
 
 from standfast.cli.program import program as cli
 from standfast.dashboard.tokens import PREFIX, TokenRow, Tokens
@@ -22,7 +23,7 @@ from standfast.local import configuration
 from standfast.outcome import State
 from standfast.scope import Scope
 from standfast.store.connections import Databases
-from tests.integration.installation import Installation, installed
+from tests.integration.installation import Installation, database_name, installed
 from tests.integration.test_dashboard import (
     JSON,
     ME,
@@ -79,6 +80,13 @@ def on_record(installation: Installation, *kinds: str) -> list[tuple[str, str, s
     with psycopg.connect(installation.control_url) as connection:
         query = "SELECT kind, workflow_id, actor, content FROM standfast.audit WHERE kind = ANY(%s) ORDER BY sequence"
         return connection.execute(query, [list(kinds)]).fetchall()
+
+
+def change_sessions(installation: Installation, change: str) -> None:
+    """Change all sessions as their table's owner."""
+    control = make_conninfo(installation.owner_url, dbname=database_name(installation.control_url))
+    with psycopg.connect(control) as connection:
+        connection.execute(b"UPDATE standfast.session SET " + change.encode())
 
 
 def stored(installation: Installation, column: str, name: str) -> Any:
@@ -275,13 +283,24 @@ async def test_a_token_that_cannot_be_is_explained(tokens: Tokens, changes: dict
         await tokens.revoke("taken", by="admin")
 
 
-async def test_the_role_of_the_dashboard_cannot_widen_a_token(installation: Installation) -> None:
-    for change in ("SET scopes = '{decide}'", "SET user_name = 'x'", "SET token_hash = '\\x00'"):
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("api_token", ("scopes", "user_name", "token_hash", "expires_at")),
+        ("session", ("scopes", "user_name", "token_hash", "expires_at", "mode", "groups")),
+        ("login_link", ("token_hash", "expires_at")),
+    ],
+)
+async def test_the_role_of_the_dashboard_cannot_widen_what_was_given(
+    installation: Installation, table: str, columns: tuple[str, ...]
+) -> None:
+    statement = psycopg.sql.SQL("UPDATE standfast.{} SET {} = DEFAULT")
+    for column in columns:
         with (
             psycopg.connect(installation.control_url) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
-            connection.execute(f"UPDATE standfast.api_token {change}".encode())
+            connection.execute(statement.format(psycopg.sql.Identifier(table), psycopg.sql.Identifier(column)))
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
@@ -368,8 +387,7 @@ async def test_strangers_cannot_fill_the_audit_chain(installation: Installation,
 async def test_what_an_older_release_signs_in_may_do_nothing_here(installation: Installation, url: str) -> None:
     async with browser(url) as client:
         await sign_in(installation.settings, client)
-        with psycopg.connect(installation.control_url) as connection:
-            connection.execute("UPDATE standfast.session SET scopes = DEFAULT")
+        change_sessions(installation, "scopes = DEFAULT")
         answer = await client.get("/")
     assert answer.status_code == 403
     assert "may not look at tickets here" in answer.text
@@ -379,8 +397,7 @@ async def test_who_may_only_look_is_told_why_there_are_no_buttons(installation: 
     view = await waiting(installation, refund(1065), **about(1065))
     async with browser(url) as client:
         await sign_in(installation.settings, client)
-        with psycopg.connect(installation.control_url) as connection:
-            connection.execute("UPDATE standfast.session SET scopes = '{view}'")
+        change_sessions(installation, "scopes = '{view}'")
         text = (await client.get(page(view))).text
         assert "that takes the scope decide" in text
         assert "Approve plan" not in text
