@@ -34,6 +34,7 @@ from tests.integration.test_dashboard import (
     page,
     refund,
     sign_in,
+    viewed,
     waiting,
 )
 from tests.integration.test_undo import set_status
@@ -403,6 +404,26 @@ async def test_who_may_only_look_is_told_why_there_are_no_buttons(installation: 
         assert "Approve plan" not in text
         refused = await client.post(f"{page(view)}/decision", data=form(view, "approve"))
         assert (refused.status_code, "takes the scope decide" in refused.text) == (403, True)
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_who_may_decide_and_not_look_is_told_what_is_wrong_without_the_ticket(
+    installation: Installation, url: str
+) -> None:
+    view = await waiting(installation, refund(1068), requester=ME, **about(1068))
+    async with browser(url) as client:
+        await sign_in(installation.settings, client)
+        change_sessions(installation, "scopes = '{decide}'")
+        own = await client.post(f"{page(view)}/decision", data=form(view, "reject", comment="no"))
+        nothing = await client.post(f"{page(view)}/undo")
+        rehearsed = await client.post(f"{page(view)}/rehearse")
+    assert (own.status_code, "the requester of a ticket may not" in own.text) == (409, True)
+    assert (nothing.status_code, "nothing that could be taken back" in nothing.text) == (409, True)
+    assert (rehearsed.status_code, "You opened this ticket" in rehearsed.text) == (403, True)
+    for answer in (own, nothing, rehearsed):
+        assert "shop.refunds" not in answer.text
+        assert view.ticket.body not in answer.text
+    assert viewed(installation, view) == []
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
