@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
 from standfast.cli.program import program as cli
+from standfast.dashboard import live
 from standfast.dashboard.tokens import PREFIX, TokenRow, Tokens
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import InvalidInput
@@ -38,6 +39,7 @@ from tests.integration.test_dashboard import (
     waiting,
 )
 from tests.integration.test_undo import set_status
+from tests.processes import LIMIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -425,6 +427,35 @@ async def test_who_may_decide_and_not_look_is_told_what_is_wrong_without_the_tic
         assert view.ticket.body not in answer.text
     assert viewed(installation, view) == []
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+@pytest.mark.parametrize("change", ["revoked_at = now()", "expires_at = now()", "scopes = '{submit,decide}'"])
+async def test_who_may_not_look_any_more_is_told_nothing_more(
+    installation: Installation, url: str, change: str
+) -> None:
+    view = await waiting(installation, refund(1069), **about(1069))
+    async with browser(url) as client:
+        await sign_in(installation.settings, client)
+        async with client.stream("GET", f"{page(view)}/events") as stream, asyncio.timeout(LIMIT):
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "retry: 2000"
+            change_sessions(installation, change)
+            await installation.decide(view, DecisionVerdict.REJECT, comment="no")
+            assert "event: end" not in [line async for line in lines]
+
+
+async def test_a_quiet_stream_ends_soon_after_its_session(
+    installation: Installation, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.1)
+    async with browser(url) as client:
+        await sign_in(installation.settings, client)
+        async with client.stream("GET", "/events?state=expired") as stream, asyncio.timeout(LIMIT):
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "retry: 2000"
+            await client.post("/logout")
+            async for _ in lines:
+                pass
 
 
 async def test_the_audit_chain_with_all_that_is_verified(installation: Installation, config: str) -> None:
