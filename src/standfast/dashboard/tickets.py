@@ -145,7 +145,8 @@ class TicketPages:
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
         freshness = await self._rehearsals.freshness(view, patience=PATIENCE_SECONDS)
-        await self._viewing.note(view, request.state.session)
+        if request.method != "HEAD":  # which shows nobody a plan
+            await self._viewing.note(view, request.state.session)
         return self._renderer.page(
             request,
             "ticket.html",
