@@ -7,6 +7,8 @@ from standfast.errors import InvalidInput, TicketConflict
 from standfast.settings import Settings
 from standfast.ticket import Ticket
 
+_NO_UNDO = "no ticket that is submitted asks for an undo; `standfast undo TICKET` does, or POST to the ticket's /undo"
+
 
 def parse_tickets(
     text: str, *, source: str, settings: Settings, on_invalid: Callable[[InvalidInput], None] | None = None
@@ -47,11 +49,13 @@ def parse_numbered_tickets(
 
 
 def parse_ticket(value: object, *, source: str, line: int, text: str, settings: Settings) -> Ticket:
-    """Return one ticket; a missing target becomes the default one.
+    """Return one ticket; a missing target becomes the default one. It can't ask for an undo, which is a decision.
 
     Raises:
         InvalidInput: naming source, line, field, value and what was expected.
     """
+    if isinstance(value, dict) and "undo_of" in value:
+        raise InvalidInput(f"{source}, line {line}: field undo_of: {_NO_UNDO}")
     try:
         if isinstance(value, dict) and "target" not in value:
             value = value | {"target": settings.default_target_name()}

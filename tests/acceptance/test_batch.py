@@ -16,11 +16,6 @@ def question(name: str) -> dict[str, Any]:
     return {"id": name, "body": "How long does delivery to Austria take?", "requester": "ana@example.com"}
 
 
-def impossible(name: str) -> dict[str, Any]:
-    """A ticket that fails at once, with no model asked: there is nothing to take back."""
-    return question(name) | {"undo_of": "ticket/shop/NONE"}
-
-
 def file(installation: Installation, name: str, *lines: Any) -> str:
     path = installation.folder / name
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
@@ -60,7 +55,7 @@ def test_a_batch_is_followed_to_its_end_and_its_results_are_json_lines(installat
 
 @pytest.mark.usefixtures("interruptible")
 def test_a_program_that_follows_a_batch_may_be_ended_and_the_batch_goes_on(installation: Installation) -> None:
-    name = file(installation, "interrupted.jsonl", *(impossible(f"GOES-ON-{n}") for n in range(3)))
+    name = file(installation, "interrupted.jsonl", question("GOES-ON-1"), question("GOES-ON-2"))
     arguments = ("batch", name, "--per-minute", "15", "--id", "goes-on")  # it must not end before the program does
     log = installation.folder / "interrupted.log"
     with log.open("wb") as stderr:
@@ -73,12 +68,12 @@ def test_a_program_that_follows_a_batch_may_be_ended_and_the_batch_goes_on(insta
     assert "batch goes-on goes on" in log.read_text()
     answer = installation.run(*arguments)
     assert "was started before" in answer.stdout
-    assert answer.exit_code == 1, answer
-    assert [one["state"] for one in documents(installation.run("batch", "results", "goes-on"))] == ["failed"] * 3
+    assert answer.exit_code == 0, answer
+    assert [one["state"] for one in documents(installation.run("batch", "results", "goes-on"))] == ["done"] * 2
 
 
 def test_a_batch_is_steered_from_elsewhere(installation: Installation) -> None:
-    name = file(installation, "steered.jsonl", *(impossible(f"STEERED-{n}") for n in range(4)))
+    name = file(installation, "steered.jsonl", *(question(f"STEERED-{n}") for n in range(4)))
     answer = installation.run("--json", "batch", name, "--per-minute", "2", "--id", "steered", "--detach")
     assert (answer.exit_code, answer.json) == (0, {"batch_id": "steered", "tickets": 4, "started": True})
     assert installation.run("--json", "batch", "pause", "steered").json["state"] == "paused"
@@ -93,16 +88,16 @@ def test_a_batch_is_steered_from_elsewhere(installation: Installation) -> None:
 
 
 def test_nothing_of_a_file_is_started_if_a_ticket_is_invalid(installation: Installation) -> None:
-    name = file(installation, "invalid.jsonl", impossible("INVALID-1"), "{", question("-"))
+    name = file(installation, "invalid.jsonl", question("INVALID-1"), "{", question("-"))
     answer = installation.run("batch", name)
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert answer.stderr.startswith(f"standfast: {name}, line 2, column 2: not valid JSON")
     assert "1 further tickets are invalid; nothing was started" in answer.stderr
     assert installation.run("show", "INVALID-1").exit_code == 2
     answer = installation.run("batch", name, "--skip-invalid")
-    assert answer.exit_code == 1, answer
+    assert answer.exit_code == 0, answer
     assert "line 3" in answer.stdout
-    assert "1        failed" in answer.stdout
+    assert "1        done" in answer.stdout
 
 
 @pytest.mark.parametrize(

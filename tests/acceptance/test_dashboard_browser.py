@@ -11,12 +11,14 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from standfast.dashboard.sessions import local_session, new_login_link
+from standfast.dashboard import live
+from standfast.dashboard.sessions import Sessions, local_session, new_login_link
 from standfast.decision import DecisionVerdict
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.store.connections import Databases
+from standfast.store.roles import CONTROL_ROLE
 from standfast.view import TicketView
 from tests.integration.installation import Installation, installed
 from tests.integration.test_dashboard import about, dashboard, delete, refund, waiting
@@ -133,6 +135,39 @@ async def test_a_new_ticket_comes_to_an_open_inbox(installation: Installation, p
     await expect(page.get_by_role("link", name="Just arrived")).to_be_visible()
     await clean_up(installation, view)
     await expect(page.get_by_role("link", name="Just arrived")).to_have_count(0)
+
+
+async def test_who_is_signed_out_elsewhere_is_asked_to_sign_in(
+    installation: Installation, chromium: Browser, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.1)
+    view = await waiting(installation, refund(1053), **about(1053))
+    async with signed_in(chromium, url, installation.settings, expected="401") as page:
+        await open_ticket(page, view)
+        async with Databases(installation.settings, application="test") as databases:
+            sessions = Sessions(databases)
+            await sessions.revoke([max(row.number for row in await sessions.list())], by="test")
+        await expect(page).to_have_url(re.compile(r"/login$"))
+    await clean_up(installation, view)
+
+
+async def test_a_page_goes_on_by_itself_when_the_control_database_is_back(
+    installation: Installation, chromium: Browser, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.1)
+    view = await waiting(installation, refund(1054), **about(1054))
+    async with signed_in(chromium, url, installation.settings, expected="503") as page:
+        await open_ticket(page, view)
+        installation.execute(f"ALTER ROLE {CONTROL_ROLE} NOLOGIN")
+        try:
+            installation.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", CONTROL_ROLE
+            )
+            await expect(page.locator("#live")).to_have_text("Not up to date; trying again", timeout=30_000)
+        finally:
+            installation.execute(f"ALTER ROLE {CONTROL_ROLE} LOGIN")
+        await expect(page.locator("#live")).to_have_text("Live", timeout=30_000)
+    await clean_up(installation, view)
 
 
 async def test_typed_text_and_focus_survive_news_about_the_same_plan(installation: Installation, page: Page) -> None:

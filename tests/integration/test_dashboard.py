@@ -474,6 +474,18 @@ async def test_who_was_shown_which_plan_is_on_record_once(
     assert len(viewed(installation, view)) == 2, "what has ended waits for nobody"
 
 
+async def test_head_shows_nobody_a_plan_and_starts_nothing(installation: Installation, url: str) -> None:
+    view = await waiting(installation, refund(1027), **about(1027))
+    async with browser(url, limits=httpx.Limits(max_connections=1)) as client:
+        await sign_in(installation.settings, client)
+        for path in (page(view), f"{page(view)}/events", "/events"):
+            answer = await client.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert (await client.get("/healthz")).status_code == 200, "the connection is free again"
+    assert viewed(installation, view) == []
+    await installation.decide(view, DecisionVerdict.REJECT, comment="no")
+
+
 async def test_a_plan_whose_view_cannot_be_put_on_record_is_not_shown(
     installation: Installation, approver: httpx.AsyncClient
 ) -> None:

@@ -31,7 +31,7 @@ from standfast.safety.versions import append
 from standfast.settings import Control, Settings, Storage, Target, Temporal
 from standfast.steps import Pool
 from standfast.store.connections import Role, open_connection
-from standfast.store.migrate import migrate_target
+from standfast.store.migrate import migrate_control, migrate_target
 from tests.integration.installation import database_name, prepare, serving
 from tests.integration.pooler import pooled
 from tests.processes import eventually
@@ -181,6 +181,16 @@ async def test_the_audit_chain_is_appended_to_by_the_control_role_alone(settings
     ):
         message = (await wrong(settings))[f"{CONTROL} rights"]
         assert message == "may do more than it needs: UPDATE on standfast.audit; revoke it"
+
+
+async def test_who_may_get_in_is_widened_by_nobody_after_the_next_migration(settings: Settings, owner: str) -> None:
+    url = control_owner(settings, owner)
+    for table in ("session", "login_link"):
+        with psycopg.connect(url) as connection:
+            connection.execute(f"GRANT UPDATE ON standfast.{table} TO standfast_control".encode())
+        assert f"UPDATE on standfast.{table}" in (await wrong(settings))[f"{CONTROL} rights"]
+    await migrate_control(url)
+    assert await wrong(settings) == {}
 
 
 # --- roles of a target: what `migrate` made of the constraints, and what has become of it since ---

@@ -13,15 +13,18 @@ import psycopg
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from psycopg.conninfo import make_conninfo
 
 from standfast.cli.program import program as cli
+from standfast.dashboard import live
 from standfast.dashboard.tokens import PREFIX, TokenRow, Tokens
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import InvalidInput
 from standfast.local import configuration
+from standfast.outcome import State
 from standfast.scope import Scope
 from standfast.store.connections import Databases
-from tests.integration.installation import Installation, installed
+from tests.integration.installation import Installation, database_name, installed
 from tests.integration.test_dashboard import (
     JSON,
     ME,
@@ -32,8 +35,11 @@ from tests.integration.test_dashboard import (
     page,
     refund,
     sign_in,
+    viewed,
     waiting,
 )
+from tests.integration.test_undo import set_status
+from tests.processes import LIMIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,6 +83,13 @@ def on_record(installation: Installation, *kinds: str) -> list[tuple[str, str, s
     with psycopg.connect(installation.control_url) as connection:
         query = "SELECT kind, workflow_id, actor, content FROM standfast.audit WHERE kind = ANY(%s) ORDER BY sequence"
         return connection.execute(query, [list(kinds)]).fetchall()
+
+
+def change_sessions(installation: Installation, change: str) -> None:
+    """Change all sessions as their table's owner."""
+    control = make_conninfo(installation.owner_url, dbname=database_name(installation.control_url))
+    with psycopg.connect(control) as connection:
+        connection.execute(b"UPDATE standfast.session SET " + change.encode())
 
 
 def stored(installation: Installation, column: str, name: str) -> Any:
@@ -142,6 +155,37 @@ async def test_nobody_approves_an_own_ticket_by_a_token(installation: Installati
         answer = await client.post(f"/api{page(view)}/decision", json=form(view, "approve"))
     assert (answer.status_code, answer.json()["reason"]) == (409, "own-ticket")
     await installation.decide(view, DecisionVerdict.REJECT, by="carla@example.com", comment="clean up")
+
+
+async def test_a_token_names_no_other_requester_also_where_one_person_does_everything(
+    installation: Installation, tokens: Tokens
+) -> None:
+    settings = installation.settings
+    solo = settings.model_copy(update={"review": settings.review.model_copy(update={"solo": True})})
+    ticket = {"id": uuid4().hex, "requester": "ana@example.com", "metadata": {"plan": {}}, **about(1066)}
+    token = await create(tokens, *EVERY)
+    async with dashboard(solo) as url, program(url, token) as client, browser(url) as person:
+        refused = await client.post("/api/tickets", json=ticket)
+        assert (refused.status_code, refused.json()["code"]) == (403, "not-permitted")
+        assert "submits tickets in this name only, got 'ana@example.com'" in refused.json()["detail"]
+        await sign_in(settings, person)
+        assert (await person.post("/api/tickets", json=ticket)).status_code == 201
+
+
+async def test_who_may_submit_and_not_decide_starts_no_undo(
+    installation: Installation, url: str, tokens: Tokens
+) -> None:
+    done = await installation.submit(set_status(1067), **about(1067))
+    assert (await installation.client.wait(done)).state is State.DONE
+    ticket = {"id": uuid4().hex, "body": "please", "requester": BEN}
+    async with program(url, await create(tokens, Scope.SUBMIT, Scope.VIEW)) as client:
+        asked = await client.post("/api/tickets", json=ticket | {"undo_of": done})
+        assert (asked.status_code, asked.json()["code"]) == (400, "invalid-input")
+        assert "POST to the ticket's /undo" in asked.json()["detail"]
+        assert (await client.get(f"/api/tickets/ticket/shop/{ticket['id']}")).status_code == 404
+        assert (await client.post(f"/api/tickets/{done}/undo")).json()["scope"] == Scope.DECIDE
+    async with program(url, await create(tokens, Scope.DECIDE)) as client:
+        assert (await client.post(f"/api/tickets/{done}/undo")).status_code == 201
 
 
 async def test_a_token_that_is_none_expired_or_revoked_opens_nothing(
@@ -242,13 +286,24 @@ async def test_a_token_that_cannot_be_is_explained(tokens: Tokens, changes: dict
         await tokens.revoke("taken", by="admin")
 
 
-async def test_the_role_of_the_dashboard_cannot_widen_a_token(installation: Installation) -> None:
-    for change in ("SET scopes = '{decide}'", "SET user_name = 'x'", "SET token_hash = '\\x00'"):
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("api_token", ("scopes", "user_name", "token_hash", "expires_at")),
+        ("session", ("scopes", "user_name", "token_hash", "expires_at", "mode", "groups")),
+        ("login_link", ("token_hash", "expires_at")),
+    ],
+)
+async def test_the_role_of_the_dashboard_cannot_widen_what_was_given(
+    installation: Installation, table: str, columns: tuple[str, ...]
+) -> None:
+    statement = psycopg.sql.SQL("UPDATE standfast.{} SET {} = DEFAULT")
+    for column in columns:
         with (
             psycopg.connect(installation.control_url) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
-            connection.execute(f"UPDATE standfast.api_token {change}".encode())
+            connection.execute(statement.format(psycopg.sql.Identifier(table), psycopg.sql.Identifier(column)))
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
@@ -335,8 +390,7 @@ async def test_strangers_cannot_fill_the_audit_chain(installation: Installation,
 async def test_what_an_older_release_signs_in_may_do_nothing_here(installation: Installation, url: str) -> None:
     async with browser(url) as client:
         await sign_in(installation.settings, client)
-        with psycopg.connect(installation.control_url) as connection:
-            connection.execute("UPDATE standfast.session SET scopes = DEFAULT")
+        change_sessions(installation, "scopes = DEFAULT")
         answer = await client.get("/")
     assert answer.status_code == 403
     assert "may not look at tickets here" in answer.text
@@ -346,14 +400,62 @@ async def test_who_may_only_look_is_told_why_there_are_no_buttons(installation: 
     view = await waiting(installation, refund(1065), **about(1065))
     async with browser(url) as client:
         await sign_in(installation.settings, client)
-        with psycopg.connect(installation.control_url) as connection:
-            connection.execute("UPDATE standfast.session SET scopes = '{view}'")
+        change_sessions(installation, "scopes = '{view}'")
         text = (await client.get(page(view))).text
         assert "that takes the scope decide" in text
         assert "Approve plan" not in text
         refused = await client.post(f"{page(view)}/decision", data=form(view, "approve"))
         assert (refused.status_code, "takes the scope decide" in refused.text) == (403, True)
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_who_may_decide_and_not_look_is_told_what_is_wrong_without_the_ticket(
+    installation: Installation, url: str
+) -> None:
+    view = await waiting(installation, refund(1068), requester=ME, **about(1068))
+    async with browser(url) as client:
+        await sign_in(installation.settings, client)
+        change_sessions(installation, "scopes = '{decide}'")
+        own = await client.post(f"{page(view)}/decision", data=form(view, "reject", comment="no"))
+        nothing = await client.post(f"{page(view)}/undo")
+        rehearsed = await client.post(f"{page(view)}/rehearse")
+    assert (own.status_code, "the requester of a ticket may not" in own.text) == (409, True)
+    assert (nothing.status_code, "nothing that could be taken back" in nothing.text) == (409, True)
+    assert (rehearsed.status_code, "You opened this ticket" in rehearsed.text) == (403, True)
+    for answer in (own, nothing, rehearsed):
+        assert "shop.refunds" not in answer.text
+        assert view.ticket.body not in answer.text
+    assert viewed(installation, view) == []
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+@pytest.mark.parametrize("change", ["revoked_at = now()", "expires_at = now()", "scopes = '{submit,decide}'"])
+async def test_who_may_not_look_any_more_is_told_nothing_more(
+    installation: Installation, url: str, change: str
+) -> None:
+    view = await waiting(installation, refund(1069), **about(1069))
+    async with browser(url) as client:
+        await sign_in(installation.settings, client)
+        async with client.stream("GET", f"{page(view)}/events") as stream, asyncio.timeout(LIMIT):
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "retry: 2000"
+            change_sessions(installation, change)
+            await installation.decide(view, DecisionVerdict.REJECT, comment="no")
+            assert "event: end" not in [line async for line in lines]
+
+
+async def test_a_quiet_stream_ends_soon_after_its_session(
+    installation: Installation, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.1)
+    async with browser(url) as client:
+        await sign_in(installation.settings, client)
+        async with client.stream("GET", "/events?state=expired") as stream, asyncio.timeout(LIMIT):
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "retry: 2000"
+            await client.post("/logout")
+            async for _ in lines:
+                pass
 
 
 async def test_the_audit_chain_with_all_that_is_verified(installation: Installation, config: str) -> None:

@@ -93,6 +93,13 @@ def test_a_wrong_field_is_named_with_its_value(changes: dict[str, Any], message:
         parse_tickets(json.dumps(ticket(**changes)), source="t.json", settings=ONE_TARGET)
 
 
+@pytest.mark.parametrize("value", ["ticket/shop/SUP-1", None])
+def test_no_file_of_tickets_asks_for_an_undo(value: str | None) -> None:
+    lines = "\n".join([json.dumps(ticket()), json.dumps(ticket(id="B") | {"undo_of": value})])
+    with pytest.raises(InvalidInput, match=r"t\.jsonl, line 2: field undo_of: .* `standfast undo TICKET` does"):
+        parse_tickets(lines, source="t.jsonl", settings=ONE_TARGET)
+
+
 def test_an_unknown_target_lists_the_known_ones() -> None:
     with pytest.raises(UnknownTarget, match=r"unknown target 'hr'; the settings name: crm, shop"):
         parse_tickets(json.dumps(ticket(target="hr")), source="t.json", settings=TWO_TARGETS)

@@ -61,7 +61,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
             *_stats(settings, standfast, renderer),
             *ways_in,
             *_api(Api(standfast, settings, Viewing(databases, seal, by="api"), Cookie(own))),
-            *_streams(standfast, rehearsals, closing),
+            *_streams(Streams(standfast, rehearsals, people, closing)),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
@@ -132,8 +132,7 @@ def _resource(path: str, **handlers: Callable[[Request], Awaitable[Response]]) -
     return Route(path, answer, methods=list(handlers))
 
 
-def _streams(standfast: Standfast, rehearsals: Rehearsals, closing: asyncio.Event) -> list[Route]:
-    streams = Streams(standfast, rehearsals, closing)
+def _streams(streams: Streams) -> list[Route]:
     return [Route("/events", streams.inbox), Route(f"{_TICKET}/events", streams.ticket)]
 
 

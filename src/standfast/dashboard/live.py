@@ -8,15 +8,18 @@ from starlette.responses import Response, StreamingResponse
 
 from standfast.client import Standfast
 from standfast.dashboard.freshness import Rehearsals
+from standfast.dashboard.identity import People
 from standfast.dashboard.inbox import Filter, Listing, load
 from standfast.dashboard.tickets import version, workflow_id
 from standfast.errors import StandfastError
+from standfast.scope import Scope
 
 KEEP_ALIVE_SECONDS = 15.0
 """A comment so often, so that nobody in between takes a quiet stream for a dead one."""
 LIST_SECONDS = 1.0
 """How often a list is looked at, for all who see it; Temporal's visibility store has nothing to push..."""
 _SHARE = 10  # ...and is busy with looks for a tenth of the time at most, however many tickets wait
+_EVENTS = "text/event-stream"
 
 
 class Looks:
@@ -44,24 +47,30 @@ class Looks:
 
 
 class Streams:
-    """The event streams of the inbox and of tickets. All end once `closing` is set: a server that stops can't wait."""
+    """The event streams of the inbox and of tickets, each for as long as who follows it may look at tickets.
 
-    def __init__(self, standfast: Standfast, rehearsals: Rehearsals, closing: asyncio.Event) -> None:
+    All end once `closing` is set: a server that stops can't wait.
+    """
+
+    def __init__(self, standfast: Standfast, rehearsals: Rehearsals, people: People, closing: asyncio.Event) -> None:
         self._standfast = standfast
         self._looks = Looks(standfast)
+        self._people = people
         self._rehearsals = rehearsals
         self._closing = closing
 
     async def inbox(self, request: Request) -> Response:
         """Tell when the list, as the address narrows it, has changed."""
-        return self._response(self._list_versions(Filter.of(request.query_params)))
+        return self._response(request, self._list_versions(Filter.of(request.query_params)))
 
     async def ticket(self, request: Request) -> Response:
         """Tell when the ticket has changed."""
-        return self._response(self._ticket_versions(workflow_id(request)))
+        return self._response(request, self._ticket_versions(workflow_id(request)))
 
-    def _response(self, versions: AsyncGenerator[str]) -> Response:
-        return StreamingResponse(self._events(versions), media_type="text/event-stream")
+    def _response(self, request: Request, versions: AsyncGenerator[str]) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type=_EVENTS)
+        return StreamingResponse(self._events(request, versions), media_type=_EVENTS)
 
     async def _list_versions(self, wanted: Filter) -> AsyncGenerator[str]:
         last = ""
@@ -76,13 +85,23 @@ class Streams:
         async for view, freshness in self._rehearsals.follow(self._standfast.watch(watched)):
             yield version(view, freshness)
 
-    async def _events(self, versions: AsyncGenerator[str]) -> AsyncIterator[str]:
+    async def _may_look(self, request: Request) -> bool:
+        """Return whether who began to follow still may: he may have been signed out since.
+
+        Raises: as `People.of` does.
+        """
+        session = await self._people.of(request)
+        return session is not None and Scope.VIEW in session.scopes
+
+    async def _events(self, request: Request, versions: AsyncGenerator[str]) -> AsyncIterator[str]:
         closing = asyncio.create_task(self._closing.wait())
         following = asyncio.create_task(_next(versions))
         try:
             yield "retry: 2000\n\n"
-            while not self._closing.is_set():
+            while True:
                 await asyncio.wait({closing, following}, timeout=KEEP_ALIVE_SECONDS, return_when="FIRST_COMPLETED")
+                if self._closing.is_set() or not await self._may_look(request):
+                    return
                 if not following.done():
                     yield ": still here\n\n"
                     continue

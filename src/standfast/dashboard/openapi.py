@@ -136,7 +136,7 @@ def _without_null(schema: JsonSchemaValue) -> JsonSchemaValue:
 
 
 def _new_ticket(ticket: JsonSchemaValue, settings: Settings) -> JsonSchemaValue:
-    """Return the schema of a ticket that is submitted here: its target is one of the settings'."""
+    """Return the schema of a ticket that is submitted here: its target is one of the settings', and it is no undo."""
     target = {**ticket["properties"]["target"], "enum": sorted(settings.targets)}
     required = ticket["required"]
     try:
@@ -145,6 +145,7 @@ def _new_ticket(ticket: JsonSchemaValue, settings: Settings) -> JsonSchemaValue:
     except UnknownTarget:  # each ticket has to name one
         pass
     properties = {**ticket["properties"], "target": target}
+    del properties["undo_of"]
     return {**ticket, "title": "NewTicket", "properties": properties, "required": required}
 
 

@@ -20,9 +20,17 @@ from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.story import story
 from standfast.dashboard.viewing import Viewing
 from standfast.documents import validate
-from standfast.errors import DecisionRefused, InvalidInput, ServiceUnavailable, UnknownTicket
+from standfast.errors import (
+    DecisionRefused,
+    InvalidInput,
+    NotPermitted,
+    ServiceUnavailable,
+    StandfastError,
+    UnknownTicket,
+)
 from standfast.outcome import State
 from standfast.report import deleted_rows
+from standfast.scope import Scope
 from standfast.settings import Settings
 from standfast.ticket import WORKFLOW_ID
 from standfast.timeline import TimelineEntry
@@ -87,8 +95,7 @@ class TicketPages:
         except UnknownTicket:
             raise
         except (DecisionRefused, InvalidInput) as error:
-            refused = f"Your decision changed nothing: {error}."
-            return await self._page(request, refused=refused, fields=fields, status=status_of(error))
+            return await self._refused(request, error, f"Your decision changed nothing: {error}.", fields)
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
 
     async def rehearse(self, request: Request) -> Response:
@@ -96,7 +103,7 @@ class TicketPages:
         view = await self._standfast.view(workflow_id(request))
         refused = rights(view, request.state.session, self._settings.review).send_back
         if refused and view.state is State.WAITING:
-            return await self._page(request, refused=f"Nothing is rehearsed: {refused}", status=403)
+            return await self._refused(request, NotPermitted(refused), f"Nothing is rehearsed: {refused}")
         await self._standfast.rehearse(view.workflow_id, by=request.state.session.user)
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
 
@@ -107,7 +114,7 @@ class TicketPages:
         except UnknownTicket:
             raise
         except (DecisionRefused, InvalidInput) as error:
-            return await self._page(request, refused=f"Nothing is taken back: {error}.", status=status_of(error))
+            return await self._refused(request, error, f"Nothing is taken back: {error}.")
         return RedirectResponse(f"/tickets/{undo.workflow_id}", status_code=303)
 
     async def history(self, request: Request) -> Response:
@@ -119,6 +126,18 @@ class TicketPages:
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
+    async def _refused(
+        self, request: Request, error: StandfastError, said: str, fields: dict[str, str] | None = None
+    ) -> Response:
+        """Answer what was refused by the ticket's page with the reason on top; who may not look at tickets gets none.
+
+        Raises:
+            StandfastError: `error`, which is answered without the ticket.
+        """
+        if Scope.VIEW not in request.state.session.scopes:
+            raise error
+        return await self._page(request, refused=said, fields=fields, status=status_of(error))
+
     async def _page(
         self, request: Request, *, refused: str = "", fields: dict[str, str] | None = None, status: int = 200
     ) -> Response:
@@ -126,7 +145,8 @@ class TicketPages:
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
         freshness = await self._rehearsals.freshness(view, patience=PATIENCE_SECONDS)
-        await self._viewing.note(view, request.state.session)
+        if request.method != "HEAD":  # which shows nobody a plan
+            await self._viewing.note(view, request.state.session)
         return self._renderer.page(
             request,
             "ticket.html",

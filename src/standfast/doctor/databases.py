@@ -42,15 +42,19 @@ _EXECUTED = Right(
     columns=("workflow_id", "plan_digest", "target", "fingerprint", "approved_by", "executed_at"),
 )
 _OURS: Mapping[Role, Sequence[Right]] = {Role.WRITER: _LEDGER, Role.REHEARSER: (_EXECUTED,)}
+# Who may get in, and what happens to it: used, revoked, and never given anything else.
+_ACCESS = {"session": ("revoked_at",), "login_link": ("used_at",), "api_token": ("revoked_at", "used_at")}
 _CONTROL = (
     *(right for table in ("migration", "model_call", "audit") for right in _ours(table, _READ)),
     *(
         right
-        for table in ("constraints", "namespace", "shown", "payload", "batch", "batch_ticket", "api_token")
+        for table in ("constraints", "namespace", "shown", "payload", "batch", "batch_ticket", *_ACCESS)
         for right in _ours(table, _APPEND)
     ),
-    *(right for table in ("session", "login_link") for right in _ours(table, _MOVE)),
-    Right(schema="standfast", name="api_token", privilege=Privilege.UPDATE, columns=("revoked_at", "used_at")),
+    *(
+        Right(schema="standfast", name=table, privilege=Privilege.UPDATE, columns=columns)
+        for table, columns in _ACCESS.items()
+    ),
     *_ours("touched_row", (*_APPEND, Privilege.DELETE)),
     Right(
         schema="standfast",

@@ -110,6 +110,8 @@ def test_a_field_is_described_by_what_stands_below_it_in_the_source() -> None:
         ({"subject": {"order_id": 2**53}}, False),
         ({"subject": {"deep": [{"down": -1e300}]}}, False),
         ({"urgent": True}, False),
+        ({"undo_of": "ticket/shop/SUP-1"}, False),
+        ({"undo_of": None}, False),
         ({"id": "no spaces"}, False),
     ],
 )

@@ -94,11 +94,19 @@ async function refresh() {
 function connect() {
   source = new EventSource(region.dataset.live);
   source.addEventListener("open", () => say("Live"));
-  source.addEventListener("error", () => say("Connection lost; trying again"));
+  source.addEventListener("error", lost);
   source.addEventListener("changed", (event) => {
     if (event.data !== region.dataset.version) refresh();
   });
   source.addEventListener("end", disconnect);
+}
+
+function lost() {
+  say("Connection lost; trying again");
+  if (source?.readyState !== EventSource.CLOSED) return;
+  // A browser gives up once it is answered with an error: its session has ended, or a service is away.
+  refresh();
+  setTimeout(() => source?.readyState === EventSource.CLOSED && connect(), 5000);
 }
 
 function disconnect() {
