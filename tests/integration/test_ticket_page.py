@@ -195,14 +195,14 @@ async def test_a_plan_whose_rows_have_changed_is_stale_until_it_is_rehearsed_aga
     assert "Stale:" not in await until_page(approver, view, ">fresh<")
     installation.execute("UPDATE shop.orders SET total = 7 WHERE id = 1020")
     stale = await until_page(approver, view, ">stale<")
-    assert '<button class="primary" disabled>' in stale
+    assert '<button id="approve" class="primary" disabled>' in stale
 
     answer = await approver.post(f"{page(view)}/rehearse")
     assert (answer.status_code, answer.headers["location"]) == (303, page(view))
     again = await installation.until(
         view.workflow_id, lambda now: now.state is State.WAITING and now.report != view.report
     )
-    assert '<button class="primary">' in await until_page(approver, view, ">fresh<")
+    assert '<button id="approve" class="primary">' in await until_page(approver, view, ">fresh<")
     await installation.decide(again, APPROVE)
     await installation.client.wait(view.workflow_id)
     assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1020") == [(7,)]
