@@ -26,6 +26,7 @@ def still_approved(approved: SafetyReport | None, report: SafetyReport) -> bool:
     seen = (approved.plan_digest, approved.fingerprint)
     return (
         (report.plan_digest, report.fingerprint) == seen
+        and report.undo_proved >= approved.undo_proved
         and report.approvals_required <= approved.approvals_required
         and set(report.approver_scopes) <= set(approved.approver_scopes)
         and _objections(report) <= _objections(approved)
@@ -40,7 +41,7 @@ def _objections(report: SafetyReport) -> set[tuple[int | None, str]]:
 def evaluate(report: SafetyReport, *, plans_made: int, asked: bool) -> Path:
     """Return the path for `report`; `plans_made` counts the plans since a person last spoke, this one included.
 
-    What people were `asked` about, and have not decided, runs by itself no more.
+    What people were `asked` about runs by itself no more, even if its effect is another by now.
     """
     if report.verdict is Verdict.AUTO:
         return Path.ASK if asked else Path.RUN

@@ -206,6 +206,8 @@ NEXT_RUN_ON = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
 # So often at most lists are told about states under way: these are over within milliseconds as a rule, and each change
 # costs the server as much as a step does.
 STATE_IN_LISTS = timedelta(seconds=5)
+# How long a decision is held that comes while a plan is validated; its sender waits for the answer.
+DECISION_HELD = timedelta(seconds=15)
 # A planner run may wait in its queue and for a rate-limited provider, but a ticket should not plan for ever.
 PLANNER_RUN = timedelta(days=1)
 # pydantic-ai's part of the planner workflow replays slower than ours: a second for the longest run that it allows. Not

@@ -53,7 +53,7 @@ class TicketWorkflow:
         carried = _carried(start.root)
         self._view = carried.view.model_copy(update={"report": carried.approved or carried.asked})
         self._decision: Decision | None = None
-        self._asked_anew = False
+        self._asked_anew = isinstance(start.root, Carried)  # what it has carried is to be validated first
         self._recalled = carried.recalled
         self._executions = carried.executions
         self._drifts = carried.drifts
@@ -90,7 +90,7 @@ class TicketWorkflow:
         while True:
             await self._keep_history_short(plans_made, approved, asked)
             report = await self._validate(context, plan, approved or asked)
-            match evaluate(report, plans_made=plans_made, asked=asked is not None):
+            match evaluate(report, plans_made=plans_made, asked=(approved or asked) is not None):
                 case Path.BLOCK:
                     return await self._end(State.BLOCKED, _objections(report)[0])
                 case Path.REPLAN:
@@ -171,10 +171,10 @@ class TicketWorkflow:
     async def _wait_for_decision(self, report: SafetyReport, asked: SafetyReport | None) -> Decision | None:
         """Return None if nobody decided in time, or if somebody asked to validate the plan anew.
 
-        The time to decide goes on if it is what people were `asked` about before.
+        The time to decide goes on if it is what people were `asked` about before, and as long as it was then.
         """
         self._decision = None
-        if not still_approved(asked, report):
+        if not (still_approved(asked, report) and _same_times(asked, report)):
             self._show(waiting_since=workflow.now(), reminders=())
         if len(self._view.approvals) >= report.approvals_required:  # fewer are enough by now; nobody has said so
             self._show(approvals=())
@@ -214,8 +214,11 @@ class TicketWorkflow:
                 plan_digest=report.plan_digest,
                 reminder=reminder,
             )
-            with suppress(ActivityError):  # it is no reason to end
+            try:
                 await steps.REMIND(request, summary=f"remind people after {reminder.after}")
+            except ActivityError as error:  # it is no reason to end
+                if is_cancelled_exception(error):
+                    return
 
     async def _execute(self, plan: Plan, report: SafetyReport) -> Execution | None:
         """Return None if the effect would be another than the report's; nothing was changed then."""
@@ -310,10 +313,9 @@ class TicketWorkflow:
         self._asked_anew = self._view.state is State.WAITING
 
     async def _consider(self, decision: Decision) -> DecisionRecord:
-        seen = self._view.report
+        seen, arrived = self._view.report, workflow.now()
         async with self._one_at_a_time:
-            # A query may be answered ahead of the workflow: who saw the ticket wait can decide before it has begun to.
-            await workflow.wait_condition(lambda: self._view.state is not State.VALIDATING)
+            await self._validation_over()
             known = self._known(decision)
             if known is not None:
                 return known
@@ -322,7 +324,7 @@ class TicketWorkflow:
                 workflow_id=self._view.workflow_id,
                 requester=self._view.ticket.requester,
                 decision=decision,
-                received_at=workflow.now(),
+                received_at=arrived,
                 refused=self._refusal(decision, seen),
                 state=self._state,
                 decided_by=self._decision.by if self._decision else None,
@@ -338,6 +340,19 @@ class TicketWorkflow:
                 record = record.model_copy(update={"refused": Refusal.NOT_WAITING, "message": late})
             self._show(decisions=(*self._view.decisions, record))
             return record
+
+    async def _validation_over(self) -> None:
+        """Wait for a moment while the plan is validated.
+
+        A query may be answered ahead of the workflow: who saw the ticket wait can decide before it has begun to.
+        """
+        if self._view.state is State.VALIDATING:
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._view.state is not State.VALIDATING,
+                    timeout=steps.DECISION_HELD,
+                    timeout_summary="the validation takes longer",
+                )
 
     @property
     def _state(self) -> State:
@@ -488,6 +503,10 @@ def _objections(report: SafetyReport) -> tuple[str, ...]:
     """Return what speaks against a blocked plan, the agent's own refusal to plan first."""
     blocking = (f for f in report.all_findings if f.verdict is Verdict.BLOCK)
     return tuple(f"{finding.rule}: {finding.message}" for finding in blocking) or ("blocked",)
+
+
+def _same_times(asked: SafetyReport | None, report: SafetyReport) -> bool:
+    return asked is not None and (asked.reminders, asked.expires_in) == (report.reminders, report.expires_in)
 
 
 def _details(view: TicketView) -> str:

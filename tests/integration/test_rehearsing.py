@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -12,16 +13,19 @@ import pytest_asyncio
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHandle
 
-from standfast import cluster
+from standfast import cluster, steps
 from standfast.client import Standfast
+from standfast.dashboard.deciding import CONFIRMATION, DecisionForm, deliver
+from standfast.dashboard.sessions import Session
 from standfast.decision import DecisionVerdict, Mode, Refusal
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.report import Verdict
+from standfast.scope import Scope
 from standfast.steps import Pool
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, Installation, installed, prepare, serving
-from tests.integration.test_dashboard import about, refund, waiting
+from tests.integration.test_dashboard import about, delete, refund, waiting
 from tests.processes import eventually
 
 APPROVE = DecisionVerdict.APPROVE
@@ -31,7 +35,7 @@ FROZEN = f"""{CONSTRAINTS}freezes:
 
 
 @pytest.mark.parametrize("first", ["decide", "rehearse"])
-async def test_a_decision_that_meets_a_rehearsal_is_answered_and_can_be_taken_again(
+async def test_of_a_decision_and_a_rehearsal_that_meet_the_first_one_counts(
     postgres: str, temporal_server: str, first: str
 ) -> None:
     settings, owner = await prepare(postgres, temporal_server, f"t{uuid4().hex[:8]}")
@@ -47,10 +51,13 @@ async def test_a_decision_that_meets_a_rehearsal_is_answered_and_can_be_taken_ag
         for signal in (first, *{"decide", "rehearse"} - {first}):  # they reach the workflow together
             await (ticket.signal(signal, decision) if signal == "decide" else ticket.signal(signal))
         async with serving(settings, Pool.CORE):
-            again = await shop.until(view.workflow_id, lambda now: now.state is State.WAITING and bool(now.decisions))
-            (early,) = again.decisions
-            assert early.message == "the ticket is validating, not waiting for a decision"
-            await shop.decide(again, APPROVE)
+            if first == "rehearse":
+                again = await shop.until(
+                    view.workflow_id, lambda now: now.state is State.WAITING and bool(now.decisions)
+                )
+                (early,) = again.decisions
+                assert early.message == "the ticket is validating, not waiting for a decision"
+                await shop.decide(again, APPROVE)
             assert (await client.wait(view.workflow_id)).state is State.DONE
         assert len(shop.ledger(view.workflow_id)) == 1
 
@@ -135,3 +142,47 @@ async def test_an_undo_is_rehearsed_as_the_undo_that_it_is(shop: Installation) -
     assert found is not None
     assert found.fingerprint == undo.report.fingerprint
     await shop.decide(undo, DecisionVerdict.REJECT, by="cy@example.com", comment="clean up")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_people_are_asked_again_about_another_effect_even_if_no_rule_would(shop: Installation) -> None:
+    view = await waiting(shop, refund(1055), **about(1055))
+    shop.execute("UPDATE shop.orders SET total = 8 WHERE id = 1055")
+    await shop.constrain(f"{CONSTRAINTS}  - {{name: shop.refunds, writes: auto}}\n")
+    await shop.decide(view, APPROVE)
+    again = await waits_again(shop, view)
+    await shop.constrain(CONSTRAINTS)
+    assert again.report is not None
+    assert (again.report.verdict, again.approvals, shop.ledger(view.workflow_id)) == (Verdict.AUTO, (), [])
+    await shop.decide(again, DecisionVerdict.REJECT, comment="clean up")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_an_approval_takes_is_asked_for_during_a_rehearsal_too(shop: Installation) -> None:
+    view = await waiting(shop, delete(1056), **about(1056))
+    assert view.report is not None
+    ben = Session(user="ben@example.com", mode=Mode.SESSION, scopes=frozenset(Scope))
+    seen = {"plan_digest": view.report.plan_digest, "fingerprint": view.report.fingerprint}
+    with psycopg.connect(shop.owner_url) as held:
+        held.execute("LOCK TABLE shop.orders IN ACCESS EXCLUSIVE MODE")
+        await shop.client.rehearse(view.workflow_id, by="cy@example.com")
+        await shop.until(view.workflow_id, lambda now: now.state is State.VALIDATING)
+        with pytest.raises(DecisionRefused) as refused:
+            await deliver(shop.client, view.workflow_id, ben, DecisionForm(verdict=APPROVE, **seen))
+    assert refused.value.reason == CONFIRMATION
+    await shop.decide(await waits_again(shop, view), DecisionVerdict.REJECT, comment="clean up")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_decision_is_not_kept_waiting_for_a_validation_that_takes_long(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "DECISION_HELD", timedelta(seconds=0.5))
+    view = await waiting(shop, refund(1057), **about(1057))
+    with psycopg.connect(shop.owner_url) as held:
+        held.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
+        await shop.client.rehearse(view.workflow_id, by="ben@example.com")
+        await shop.until(view.workflow_id, lambda now: now.state is State.VALIDATING)
+        with pytest.raises(DecisionRefused, match="the ticket is validating"):
+            await shop.decide(view, APPROVE)
+    await shop.decide(await waits_again(shop, view), DecisionVerdict.REJECT, comment="clean up")

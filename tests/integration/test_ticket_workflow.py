@@ -541,6 +541,21 @@ async def test_a_ticket_that_is_cancelled_and_whose_worker_dies_before_it_hears_
     assert elsewhere.ledger(workflow_id) == []
 
 
+async def test_a_ticket_that_is_cancelled_before_any_worker_takes_its_execution_is_cancelled(
+    postgres: str, own_temporal: str
+) -> None:
+    settings, owner = await prepare(postgres, own_temporal, f"t{uuid4().hex[:8]}")
+    async with Standfast.connect(settings) as client, serving(settings, Pool.CORE, Pool.LLM):
+        elsewhere = Installation(settings, client, owner)
+        await elsewhere.constrain(CONSTRAINTS)
+        workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
+        await elsewhere.until(workflow_id, lambda view: view.state is State.EXECUTING)
+        await client.cancel(workflow_id)
+        async with serving(settings, Pool.DATABASE):  # the ledger is asked for the last word
+            assert (await client.wait(workflow_id)).state is State.CANCELLED
+    assert elsewhere.ledger(workflow_id) == []
+
+
 async def test_the_timeline_tells_the_six_steps(installation: Installation) -> None:
     workflow_id = await installation.submit(refund(1013), **about(1013))
     view = await installation.until_waiting(workflow_id)

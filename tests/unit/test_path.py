@@ -61,6 +61,7 @@ def test_an_approval_stands_for_the_same_plan_with_the_same_effect_and_nothing_n
     assert still_approved(approved, report(Verdict.AUTO))
     assert not still_approved(None, approved)
     other_finding = (Finding(rule="freeze", verdict=Verdict.APPROVAL, message="m"),)
+    assert not still_approved(approved.model_copy(update={"undo_proved": True}), approved)
     for changes in (
         {"plan_digest": "x"},
         {"fingerprint": "x"},

@@ -29,6 +29,8 @@ ENCODING = b"binary/encrypted"
 CIPHER = b"AES-256-GCM"
 
 _NONCE_BYTES = 12
+# What Temporal itself writes as the details of an activity that was cancelled before a worker had it.
+_NOT_STARTED = Payload(metadata={"encoding": b"json/plain"}, data=b'"ACTIVITY_ID_NOT_STARTED"')
 _KEY, _NAMESPACE, _WORKFLOW = "encryption-key-id", "namespace", "workflow-id"
 
 
@@ -104,7 +106,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         ]
 
     def _plain(self, payload: Payload) -> Payload:
-        if self._own is not None and not self._accept_plain:
+        if self._own is not None and not self._accept_plain and payload != _NOT_STARTED:
             raise PayloadRefused(
                 f"a payload of {self._own} is refused: it is not encrypted. Somebody without a key wrote it; or the "
                 "ticket is from before encryption, then set encryption.accept_plain = true until it has ended"

@@ -114,8 +114,10 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
     """
     if form.verdict is DecisionVerdict.APPROVE:
         view = await standfast.view(workflow_id)
-        # What doesn't wait, or isn't what was seen, needs no look here: the workflow refuses the decision.
-        if view.state is State.WAITING and view.report is not None and _is_about(form, view.report):
+        if view.state is State.VALIDATING and view.report is None:
+            raise DecisionRefused("the ticket is validating, not waiting for a decision", reason=Refusal.NOT_WAITING)
+        # What isn't what was seen needs no look here: the workflow refuses the decision.
+        if view.report is not None and _is_about(form, view.report) and not view.state.is_end:
             _require_same_judgement(view.report, form)
             _require_confirmation(view.report, form)
             _require_reason(view.report, form)
