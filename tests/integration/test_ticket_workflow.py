@@ -32,7 +32,7 @@ from standfast.store.takeover import session_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, ENCRYPTION, Installation, installed, prepare, serving
-from tests.processes import until
+from tests.processes import eventually, until
 
 APPROVE, REJECT, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REJECT, DecisionVerdict.REVISE
 
@@ -550,7 +550,14 @@ async def test_a_ticket_that_is_cancelled_before_any_worker_takes_its_execution_
         await elsewhere.constrain(CONSTRAINTS)
         workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
         await elsewhere.until(workflow_id, lambda view: view.state is State.EXECUTING)
+        ticket = (await cluster.connect(settings)).get_workflow_handle(workflow_id)
         await client.cancel(workflow_id)
+
+        async def ended_by_temporal() -> bool:
+            events = (await ticket.fetch_history()).events
+            return any(event.HasField("activity_task_canceled_event_attributes") for event in events)
+
+        await eventually(ended_by_temporal, bool)
         async with serving(settings, Pool.DATABASE):  # the ledger is asked for the last word
             assert (await client.wait(workflow_id)).state is State.CANCELLED
     assert elsewhere.ledger(workflow_id) == []
