@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 from starlette.middleware import Middleware
-from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -180,6 +179,8 @@ class OidcLogin:
 
     def routes(self) -> list[BaseRoute]:
         """Return the pages; only the way to the provider and back has a cookie with what is open in between."""
+        from starlette.middleware.sessions import SessionMiddleware  # noqa: PLC0415 - needs itsdangerous, of the extra
+
         dance = Middleware(
             SessionMiddleware,
             secret_key=self._provider.key_of_the_dance,
