@@ -26,6 +26,10 @@ _OPTIONS = (
     # A process that is frozen or cut off holds polls; they are given no work once its connection is found dead.
     '--dynamic-config-value=frontend.keepAliveTime="1s"',
     '--dynamic-config-value=frontend.keepAliveTimeout="700ms"',
+    # One partition of a task queue instead of four, which hand tasks and polls to one another: a tenth of the server's
+    # work, and a task may wait for seconds on one of them while a worker waits on another.
+    "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
+    "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     # A workflow that can't be loaded, since the storage of large payloads is away, is tried again soon, and not up to
     # ten minutes later.
     '--dynamic-config-value=history.workflowTaskRetryMaxInterval="3s"',
