@@ -144,7 +144,12 @@ class TicketPages:
         view, entries = await asyncio.gather(
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
-        freshness = await self._rehearsals.freshness(view, patience=PATIENCE_SECONDS)
+        freshness, conflicts, undos, revised = await asyncio.gather(
+            self._rehearsals.freshness(view, patience=PATIENCE_SECONDS),
+            self._conflicts(view),
+            self._undos(view),
+            self._revisions(view),
+        )
         if request.method != "HEAD":  # which shows nobody a plan
             await self._viewing.note(view, request.state.session)
         return self._renderer.page(
@@ -154,9 +159,9 @@ class TicketPages:
             **_content(view),
             freshness=freshness,
             version=version(view, freshness),
-            conflicts=await self._conflicts(view),
-            undos=await self._undos(view),
-            revisions=await self._revisions(view),
+            conflicts=conflicts,
+            undos=undos,
+            revisions=revised,
             rights=rights(view, request.state.session, self._settings.review),
             approvers=approvers(view, self._settings.review),
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
@@ -177,7 +182,8 @@ class TicketPages:
         if view.plan_number < 2 or view.state is State.PLANNING:  # noqa: PLR2004 - nothing to compare
             return ()
         try:
-            return revisions(await self._standfast.drafts(view.workflow_id), view.decisions, view.plan_number)
+            drafts = await self._standfast.drafts(view.workflow_id)
+            return await asyncio.to_thread(revisions, drafts, view.decisions, view.plan_number)  # long statements
         except ServiceUnavailable:  # the ticket is worth showing without
             return ()
 
