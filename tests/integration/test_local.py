@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import ListTaskQueuePartitionsRequest
 from temporalio.client import Client
 
 from standfast.errors import InvalidInput, ServiceUnavailable
@@ -20,6 +22,7 @@ from standfast.local.ports import free_port
 from standfast.local.postgres import Postgres
 from standfast.local.supervisor import Account, Event, Happening, Service, Supervisor, launched
 from standfast.local.temporal import TemporalServer
+from standfast.steps import Pool
 from tests.processes import is_running, until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about root")
@@ -174,6 +177,15 @@ async def test_temporal_has_our_search_attributes_and_its_web_ui(home: Path) -> 
         writer.write(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in await reader.readline()
         writer.close()
+
+
+async def test_temporal_has_no_partition_of_a_queue_on_which_a_task_could_miss_its_worker(temporal_server: str) -> None:
+    client = await Client.connect(temporal_server)
+    found = await client.workflow_service.list_task_queue_partitions(
+        ListTaskQueuePartitionsRequest(namespace="default", task_queue=TaskQueue(name=Pool.LLM))
+    )
+    assert len(found.activity_task_queue_partitions) == 1
+    assert len(found.workflow_task_queue_partitions) == 1
 
 
 async def test_temporal_ignores_what_was_configured_for_another_server(
