@@ -8,12 +8,14 @@ import pytest
 from pydantic import BaseModel
 
 from standfast.cli.program import program
+from standfast.local.temporal import TemporalServer
 from standfast.safety.catalogue import document
 from standfast.safety.rules import RULES
 from standfast.settings import Settings, Target
 from standfast.sign_in import Oidc, TrustedProxy
 
 ROOT = Path(__file__).parents[2]
+CLUSTER = "### A Temporal cluster of your own"
 
 
 def text(name: str) -> str:
@@ -41,7 +43,18 @@ def first_cells(document: str) -> set[str]:
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
-    assert first_cells(text("docs/settings.md")) == names(Settings)
+    ours, _, _ = text("docs/settings.md").partition(CLUSTER)
+    assert first_cells(ours) == names(Settings)
+
+
+def test_the_embedded_server_has_what_is_advised_for_a_cluster(tmp_path: Path) -> None:
+    _, _, advice = text("docs/settings.md").partition(CLUSTER)
+    advised = re.findall(r"^\| (`[^|]+`) \| `([^|]+)` \|", advice, re.MULTILINE)
+    started = TemporalServer(tmp_path, port=1, ui_port=2).service().argv
+    for keys, value in advised:
+        for key in re.findall(r"`([^`]+)`", keys):
+            assert f"--dynamic-config-value={key}={value}" in started
+    assert len(advised) > 3
 
 
 def test_every_setting_of_signing_in_is_documented_and_no_other() -> None:
