@@ -93,12 +93,12 @@ class Waiting:
                 return await self._before(here, earlier, total, size)
             here, earlier = 0, 0
         last = await self._end(here, _PLACES - 1, total - earlier, size, forward=True)
-        tickets = _cut(await self._read(here, last), size, forward=True)
+        tickets = await self._read(here, last, size, forward=True)
         return WaitingPage(tickets=tickets, skipped=earlier, total=max(total, earlier + len(tickets)))
 
     async def _before(self, place: int, earlier: int, total: int, size: int) -> WaitingPage:
         first = await self._end(0, place - 1, earlier, size, forward=False)
-        tickets = _cut(await self._read(first, place - 1), size, forward=False)
+        tickets = await self._read(first, place - 1, size, forward=False)
         return WaitingPage(tickets=tickets, skipped=max(0, earlier - len(tickets)), total=total)
 
     async def _up_to(self, place: int) -> int:
@@ -143,9 +143,10 @@ class Waiting:
             halve = not halve
         return near + direction * enough
 
-    async def _read(self, first: int, last: int) -> list[ListedTicket]:
+    async def _read(self, first: int, last: int, size: int, *, forward: bool) -> tuple[ListedTicket, ...]:
         found = [one async for one in self.temporal.list_workflows(self._query(first, last))]
-        return sorted(await asyncio.gather(*map(listed, found)), key=lambda one: (one.place, one.workflow_id))
+        nearest = _cut(sorted(found, key=lambda one: (_place(one), one.id)), size, forward=forward)
+        return tuple(await asyncio.gather(*map(listed, nearest)))
 
     def _query(self, first: int, last: int) -> str:
         places = f"{ORDER.name} BETWEEN {first} AND {last}"
@@ -182,8 +183,12 @@ async def listed(found: WorkflowExecution) -> ListedTicket:
         summary = await found.memo_value(SUMMARY, None, type_hint=TicketSummary)
     except (StandfastError, ValueError, RuntimeError):
         summary = None  # a key is missing, or somebody else wrote it: the ticket is listed all the same
+    return ListedTicket.model_validate(_fields(found) | {"summary": summary, "place": _place(found)})
+
+
+def _place(found: WorkflowExecution) -> int:
     place = found.typed_search_attributes.get(ORDER)
-    return ListedTicket.model_validate(_fields(found) | {"summary": summary, "place": -1 if place is None else place})
+    return -1 if place is None else place
 
 
 def _fields(found: WorkflowExecution) -> dict[str, object]:
@@ -233,13 +238,12 @@ def _guesses(near: int, far: int) -> Iterable[int]:
     return [guess for guess in guesses if 0 < guess < abs(far - near)]
 
 
-def _cut(tickets: Sequence[ListedTicket], size: int, *, forward: bool) -> tuple[ListedTicket, ...]:
+def _cut(found: Sequence[WorkflowExecution], size: int, *, forward: bool) -> Sequence[WorkflowExecution]:
     """Return the nearest tickets, as many as fit on a page; those at the last one's place come with it."""
-    if len(tickets) <= size:
-        return tuple(tickets)
-    if forward:
-        return tuple(one for one in tickets if one.place <= tickets[size - 1].place)
-    return tuple(one for one in tickets if one.place >= tickets[-size].place)
+    if len(found) <= size:
+        return found
+    last = _place(found[size - 1 if forward else -size])
+    return [one for one in found if (_place(one) <= last if forward else _place(one) >= last)]
 
 
 def page_name(token: bytes) -> str:
