@@ -58,6 +58,10 @@ class Refusal(StrEnum):
     TOO_MANY_REFUSED = "too-many-refused"
 
 
+UNPROVED = frozenset({Refusal.UNSIGNED, Refusal.BAD_SIGNATURE, Refusal.EXPIRED_SIGNATURE})
+"""Who is named there need not be who sent it."""
+
+
 class Mode(StrEnum):
     """How the person was authenticated."""
 

@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from standfast import steps, visibility
     from standfast.carried import Carried, Start
     from standfast.context import Context
-    from standfast.decision import Decision, DecisionRecord, DecisionVerdict, Refusal, same_person
+    from standfast.decision import UNPROVED, Decision, DecisionRecord, DecisionVerdict, Refusal, same_person
     from standfast.outcome import Execution, Outcome, State
     from standfast.path import Path, evaluate, still_approved
     from standfast.plan import Plan
@@ -35,7 +35,8 @@ UNSETTLED = "ExecutionUnsettled"
 
 MAX_PLANS = 20  # all plans of one ticket: its history stays bounded
 MAX_DRIFTS = 10  # rows that move on between rehearsal and execution this often are too busy for the plan
-MAX_REFUSED = 100  # refused decisions are in the history, too
+MAX_REFUSED_OF_ONE = 50  # refused decisions are in the history, too, and nobody's should leave no room for others'
+MAX_REFUSED = 200
 
 Result = TypeVar("Result")
 
@@ -294,10 +295,15 @@ class TicketWorkflow:
 
     @decide.validator
     def _has_room(self, decision: Decision) -> None:
-        del decision
-        if sum(record.refused is not None for record in self._view.decisions) >= MAX_REFUSED:
-            message = f"{MAX_REFUSED} decisions on this ticket were refused; no more are taken"
-            raise ApplicationError(message, Refusal.TOO_MANY_REFUSED.value, type=REFUSED, non_retryable=True)
+        refused = [record for record in self._view.decisions if record.refused is not None]
+        own = [r for r in refused if r.refused not in UNPROVED and same_person(r.by, decision.by)]
+        if len(own) >= MAX_REFUSED_OF_ONE:
+            message = f"{len(own)} decisions of {decision.by} on this ticket were refused; no more of theirs are taken"
+        elif len(refused) >= MAX_REFUSED:
+            message = f"{len(refused)} decisions on this ticket were refused; no more are taken"
+        else:
+            return
+        raise ApplicationError(message, Refusal.TOO_MANY_REFUSED.value, type=REFUSED, non_retryable=True)
 
     @workflow.signal(name="decide")
     async def decide_by_signal(self, decision: Decision) -> None:
