@@ -40,6 +40,7 @@ from standfast.settings import Dashboard, Settings
 from standfast.store.connections import Databases
 
 _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<target>/<id>
+_Answer = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(settings: Settings, standfast: Standfast, databases: Databases) -> Starlette:
@@ -60,7 +61,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
             *_pages(settings, standfast, renderer, Viewing(databases, seal, by="page"), rehearsals),
             *_stats(settings, standfast, renderer),
             *ways_in,
-            *_api(Api(standfast, settings, Viewing(databases, seal, by="api"), Cookie(own))),
+            *_api(Api(standfast, settings, Viewing(databases, seal, by="api"), Cookie(own)), settings),
             *_streams(Streams(standfast, rehearsals, people, closing)),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
@@ -111,19 +112,36 @@ def _people(
     ]
 
 
-def _api(api: Api) -> list[Route]:
+def _api(api: Api, settings: Settings) -> list[Route]:
+    of_ticket: list[tuple[str, _Answer, list[str]]] = [
+        ("", api.show, ["GET"]),
+        ("/history", api.history, ["GET"]),
+        ("/decision", api.decide, ["POST"]),
+        ("/undo", api.undo, ["POST"]),
+        ("/cancel", api.cancel, ["POST"]),
+    ]
     return [
         Route("/api/openapi.json", api.document),
         _resource("/api/tickets", GET=api.list, POST=api.submit),
-        Route(f"/api{_TICKET}", api.show),
-        Route(f"/api{_TICKET}/history", api.history),
-        Route(f"/api{_TICKET}/decision", api.decide, methods=["POST"]),
-        Route(f"/api{_TICKET}/undo", api.undo, methods=["POST"]),
-        Route(f"/api{_TICKET}/cancel", api.cancel, methods=["POST"]),
+        *(Route(f"/api{_TICKET}{path}", answer, methods=methods) for path, answer, methods in of_ticket),
+        *(
+            Route(f"/api/tickets/{{id}}{path}", _of_default_target(answer, settings), methods=methods)
+            for path, answer, methods in of_ticket
+        ),
     ]
 
 
-def _resource(path: str, **handlers: Callable[[Request], Awaitable[Response]]) -> Route:
+def _of_default_target(answer: _Answer, settings: Settings) -> _Answer:
+    """Return the `answer` where an address names a ticket by its id alone, as on the command line."""
+
+    async def answered(request: Request) -> Response:
+        request.path_params["target"] = settings.default_target_name()
+        return await answer(request)
+
+    return answered
+
+
+def _resource(path: str, **handlers: _Answer) -> Route:
     """Return the one route of a path with several methods: who tries another is told all of them."""
 
     async def answer(request: Request) -> Response:

@@ -11,7 +11,7 @@ from standfast.dashboard.sessions import Session
 from standfast.dashboard.text import moment
 from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Refusal, Seen, same_person
 from standfast.domain import Submission, digest
-from standfast.errors import DecisionRefused
+from standfast.errors import DecisionRefused, NotPermitted
 from standfast.outcome import State
 from standfast.report import SafetyReport, deleted_rows
 from standfast.scope import Scope
@@ -28,6 +28,8 @@ class DecisionForm(Submission):
     verdict: DecisionVerdict
     plan_digest: Seen
     fingerprint: Seen
+    by: str = ""
+    """Who decides: the name of who sends it, which is taken if none is given."""
     comment: Annotated[Comment, StringConstraints(strip_whitespace=True)] = ""
     deleted_rows: str = ""
     """Typed by who approves a plan that deletes rows: how many."""
@@ -108,10 +110,12 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
 
     Raises:
         DecisionRefused: it changed nothing; `reason` is a `Refusal` or `confirmation-required`.
-        NotPermitted: this process has no signing key.
+        NotPermitted: it is in somebody else's name, or this process has no signing key.
         UnknownTicket: no such ticket.
         ServiceUnavailable: Temporal, or every core worker, is away.
     """
+    if form.by and not same_person(form.by, session.user):
+        raise NotPermitted(f"{session.user!r} decides in this name only, got {form.by!r}")
     if form.verdict is DecisionVerdict.APPROVE:
         view = await standfast.view(workflow_id)
         if view.state is State.VALIDATING and view.report is None:
