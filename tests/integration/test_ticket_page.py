@@ -425,3 +425,17 @@ async def test_content_that_was_changed_is_not_shown_to_an_auditor(
         with pytest.raises(InvalidInput, match="nobody was shown that"):
             await find(connection, seal, "1" * 64)
     await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_a_ticket_can_be_cancelled_from_its_page_until_it_has_ended(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    view = await waiting(installation, refund(1005), **about(1005))
+    assert f'action="{page(view)}/cancel"' in (await approver.get(page(view))).text
+    cancelled = await approver.post(f"{page(view)}/cancel")
+    assert (cancelled.status_code, cancelled.headers["location"]) == (303, page(view))
+    assert (await installation.client.wait(view.workflow_id)).state is State.CANCELLED
+    assert "Cancel this ticket" not in (await approver.get(page(view))).text
+    late = await approver.post(f"{page(view)}/cancel")
+    assert late.status_code == 409
+    assert "Nothing is cancelled" in late.text

@@ -84,6 +84,7 @@ def _pages(
         Route(_TICKET, tickets.show),
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),
         Route(f"{_TICKET}/rehearse", tickets.rehearse, methods=["POST"]),
+        Route(f"{_TICKET}/cancel", tickets.cancel, methods=["POST"]),
         Route(f"{_TICKET}/undo", tickets.undo, methods=["POST"]),
         Route(f"{_TICKET}/history.json", tickets.history),
     ]

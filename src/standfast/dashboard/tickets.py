@@ -117,6 +117,16 @@ class TicketPages:
             return await self._refused(request, error, f"Nothing is taken back: {error}.")
         return RedirectResponse(f"/tickets/{undo.workflow_id}", status_code=303)
 
+    async def cancel(self, request: Request) -> Response:
+        """Ask the ticket to end, and go back to it."""
+        try:
+            await self._standfast.cancel(workflow_id(request), by=request.state.session.user)
+        except UnknownTicket:
+            raise
+        except DecisionRefused as error:
+            return await self._refused(request, error, f"Nothing is cancelled: {error}.")
+        return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
+
     async def history(self, request: Request) -> Response:
         """Return the timeline as a file."""
         entries = await self._standfast.history(workflow_id(request))
@@ -164,6 +174,7 @@ class TicketPages:
             revisions=revised,
             rights=rights(view, request.state.session, self._settings.review),
             approvers=approvers(view, self._settings.review),
+            may_cancel=Scope.DECIDE in request.state.session.scopes and not view.state.is_end,
             solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
             story=None if entries is None else story(entries, partial(_by_this_name, request)),
