@@ -66,7 +66,8 @@ class Mode(StrEnum):
     """How the person was authenticated."""
 
     SOLO = "solo"
-    """The operating system's user on a loopback set-up: requester and approver may be the same person."""
+    """The operating system's user on a loopback set-up: requester and approver may be the same person, if `review.solo`
+    is set."""
     CLI = "cli"
     """The holder of a signing key on the command line."""
     SESSION = "session"

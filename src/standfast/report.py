@@ -102,7 +102,8 @@ class Undo(Record):
     """The operations that would take the plan back."""
 
     operations: tuple[Operation, ...] = ()
-    """As they would be for the rows of now; none if the plan can't be taken back, or changes no row."""
+    """As they would be for the rows of now; none if the plan changes no row, and none if it can't be taken back or they
+    are too long to be shown: then the remarks say so."""
     order: tuple[UndoStep, ...] = ()
     """In which order they were proved."""
     left: tuple[str, ...] = ()

@@ -58,11 +58,16 @@ class Target(_Section):
     owner: SecretStr | None = None
     """Used by `standfast migrate` and `standfast purge` alone."""
     schemas: tuple[str, ...] = ("public",)
-    """The search path of every session, and what context retrieval describes."""
+    """The search path of every session, what context retrieval describes, and where `standfast migrate` gives rights.
+    What plans may name is `schemas` of the constraints."""
 
 
 class Control(_Section):
-    """The database with our own schema: constraints, audit, sessions, the journal of model calls."""
+    """The database with our own schema.
+
+    It holds constraints, the audit chain, what people were shown, sessions, batches, the journal of model calls and
+    large payloads.
+    """
 
     url: SecretStr | None = None
     journal: SecretStr | None = None
