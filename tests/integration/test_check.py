@@ -1,7 +1,11 @@
 """`check` tells what a plan would do to any PostgreSQL database: no Temporal, no control database, nothing executed."""
 
+import asyncio
 import json
+import os
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +18,9 @@ from standfast.plan import Plan
 from standfast.report import SafetyReport
 from standfast.safety.check import check, parse_plan
 from standfast.safety.constraints import Constraints, parse_constraints
+from standfast.safety.rules import squawk
 from standfast.ticket import Ticket
+from tests.processes import eventually
 
 SCHEMA = """
 CREATE TABLE orders (id integer PRIMARY KEY, status text NOT NULL, email text);
@@ -209,6 +215,29 @@ async def test_parameters_must_be_those_that_the_statement_uses(shop: str, param
 async def test_a_statement_that_cannot_be_parsed_is_reported_and_the_others_too(shop: str) -> None:
     report = await checked(shop, plan_of("SELEC 1", "DROP TABLE orders"))
     assert [(o.kind, o.verdict) for o in report.operations] == [("unknown", "block"), ("drop", "block")]
+
+
+async def test_while_squawk_reads_a_statement_all_else_goes_on(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, patient = tmp_path / "gate", tmp_path / "squawk"
+    os.mkfifo(gate)
+    real = Path(sysconfig.get_path("scripts")) / "squawk"
+    patient.write_text(f"#!/bin/sh\nread opened < '{gate}'\nexec '{real}' \"$@\"\n", "utf-8")
+    patient.chmod(0o700)
+    monkeypatch.setattr(squawk, "_program", lambda: patient)
+
+    async def opened() -> bool:
+        try:
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # squawk has not started yet
+            return False
+        return True
+
+    report, _ = await asyncio.gather(
+        checked(shop, plan_of("CREATE INDEX ON orders (status)")), eventually(opened, bool)
+    )
+    assert [f.rule for f in report.all_findings] == ["squawk.require-concurrent-index-creation", "statement.kind"]
 
 
 def test_a_plan_is_read_from_one_document() -> None:
