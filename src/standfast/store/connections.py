@@ -24,7 +24,7 @@ from standfast.settings import Settings
 Result = TypeVar("Result")
 
 POOL_SIZE = 16
-"""Connections that one process opens at most, as one role."""
+"""Connections that one process opens at most, as one role and for one use, such as `target` and its `observer`."""
 _CONNECT_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 """An empty statement is answered at once; a connection on which it isn't is lost."""
