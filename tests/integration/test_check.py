@@ -10,8 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import tomli_w
 from psycopg.conninfo import make_conninfo
 
+from standfast.cli.program import program
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.ports import free_port
 from standfast.plan import Plan
@@ -275,6 +277,14 @@ async def test_constraints_on_other_tables_are_refused(shop: str) -> None:
     constraints = parse_constraints("version: 1\ntarget: shop\ntables: [{name: public.order}]", source="test")
     with pytest.raises(InvalidInput, match=r"tables\.0: no table 'public\.order'"):
         await checked(shop, REFUND, constraints=constraints)
+
+
+def test_constraints_that_no_control_database_holds_so_far_are_no_verdict(shop: str, tmp_path: Path) -> None:
+    plan, settings = tmp_path / "plan.json", tmp_path / "standfast.toml"
+    plan.write_text(REFUND, "utf-8")
+    settings.write_text(tomli_w.dumps({"targets": {"shop": {"rehearser": shop}}, "control": {"url": shop}}), "utf-8")
+    with pytest.raises(InvalidInput, match="run `standfast migrate`, or give --constraints FILE"):
+        program.main(["--config", str(settings), "check", str(plan), "--target", "shop"], standalone_mode=False)
 
 
 async def test_a_server_that_is_lost_is_an_outage_and_no_verdict(shop: str) -> None:
