@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Self
@@ -104,16 +104,16 @@ class Standfast:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, settings: Settings) -> AsyncIterator[Self]:
-        """Connect to Temporal as the settings say.
+    async def connect(cls, settings: Settings, databases: Databases | None = None) -> AsyncIterator[Self]:
+        """Connect to Temporal as the settings say, and to databases by `databases` if the process has them already.
 
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        async with (
-            Databases(settings, application="standfast client") as databases,
-            external_storage(settings, databases) as storage,
-        ):
+        async with AsyncExitStack() as stack:
+            if databases is None:
+                databases = await stack.enter_async_context(Databases(settings, application="standfast client"))
+            storage = await stack.enter_async_context(external_storage(settings, databases))
             recording = databases if settings.control.url else None
             yield cls(await cluster.connect(settings, storage), settings, recording)
 
@@ -396,6 +396,8 @@ class Standfast:
             NotPermitted: this process has no URL of the control database, which knows what model calls cost.
             ServiceUnavailable: Temporal or the control database can't be reached.
         """
+        if self._databases is None:
+            raise NotPermitted("this process has no URL of the control database; set control.url")
         as_of = datetime.now(UTC)
         rows = await self.tickets(targets=targets, since=since, limit=limit)
         slots = asyncio.Semaphore(_AT_ONCE)
@@ -411,8 +413,8 @@ class Standfast:
 
         tickets = [ticket for ticket in await asyncio.gather(*map(read, rows)) if ticket is not None]
         planners = [planner for ticket in tickets for planner in ticket.planner_workflows]
-        async with Databases(self._settings, application="standfast stats") as databases:
-            models, days = await spending(databases, planners), await spending_by_day(databases, planners)
+        models = await spending(self._databases, planners)
+        days = await spending_by_day(self._databases, planners)
         return summarized(tickets, models, days, as_of=as_of, limit=limit)
 
     async def decide(

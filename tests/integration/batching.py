@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecution
 from temporalio.worker import Replayer
 
 from standfast import batch, cluster
-from standfast.batch import Progress, Result
+from standfast.batch import Batch, Progress, Result
+from standfast.batching import client
 from standfast.batching.client import Batches, Started
 from standfast.batching.workflow import BatchWorkflow
 from standfast.decision import DecisionVerdict
@@ -34,8 +37,10 @@ class Batching:
     async def start(self, tickets: Iterable[Ticket], **options: Any) -> str:
         return (await self.found(tickets, **options)).batch_id
 
-    async def found(self, tickets: Iterable[Ticket], **options: Any) -> Started:
-        return await self.batches.start(list(enumerate(tickets, 1)), **options)
+    async def found(self, tickets: Iterable[Ticket], *, events_per_run: int = 4_000, **options: Any) -> Started:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client, "Batch", partial(Batch, events_per_run=events_per_run))
+            return await self.batches.start(list(enumerate(tickets, 1)), **options)
 
     async def until(self, batch_id: str, condition: Callable[[Progress], bool]) -> Progress:
         async with asyncio.timeout(LIMIT):

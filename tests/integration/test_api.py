@@ -11,7 +11,6 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from standfast import cluster
 from standfast.decision import Decision, DecisionVerdict, Mode
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
@@ -370,8 +369,7 @@ async def test_a_late_decision_is_refused_and_on_record_though_the_ticket_has_en
     assert (actor, content["by"], content["mode"], content["comment"]) == (ME, ME, Mode.SOLO, "yes")
     assert (content["refused"], content["verdict"]) == ("not-waiting", "approve")
     assert (content["plan_digest"], content["fingerprint"]) == (view.report.plan_digest, view.report.fingerprint)
-    temporal = await cluster.connect(installation.settings)
-    verified = await verify(installation.settings, temporal, on_progress=lambda _: None)
+    verified = await verify(installation.settings, on_progress=lambda _: None)
     assert [problem for problem in verified.problems if problem.where == view.workflow_id] == []
 
 

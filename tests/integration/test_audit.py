@@ -246,7 +246,7 @@ async def shop(postgres: str) -> AsyncIterator[Installation]:
         server = TemporalServer(Path(folder), port=free_port(), ui_port=free_port())
         async with Supervisor(Path(folder) / "logs", lambda _: None) as supervisor:
             await supervisor.start(server.service())
-            async with installed(postgres, server.address) as installation:
+            async with installed(postgres, server.address, storage={"threshold": 1024}) as installation:
                 await _history(installation)
                 yield installation
 
@@ -275,7 +275,7 @@ async def _history(shop: Installation) -> None:
     await shop.client.wait(await shop.submit(AUTOMATIC, id="AUTOMATIC", subject={"order_id": 1000}))
     await shop.client.wait(await shop.submit(BLOCKED, id="BLOCKED"))
     rejected, cancelled = await _waiting(shop, 1001, "REJECTED"), await _waiting(shop, 1002, "CANCELLED")
-    await shop.decide(rejected, REJECT, comment="no")
+    await shop.decide(rejected, REJECT, comment="no " * 500)  # its result is too large for Temporal
     await shop.client.cancel(cancelled.workflow_id)
     undo = (await shop.client.undo("ticket/shop/AUTOMATIC", by="ana@example.com")).workflow_id
     await shop.decide(await shop.until_waiting(undo), APPROVE)
@@ -289,7 +289,7 @@ async def _history(shop: Installation) -> None:
 
 
 async def found(shop: Installation, *heads: str) -> Verified:
-    return await verify(shop.settings, await cluster.connect(shop.settings), heads=heads, on_progress=lambda _: None)
+    return await verify(shop.settings, heads=heads, on_progress=lambda _: None)
 
 
 def said(verified: Verified) -> str:
@@ -517,12 +517,33 @@ async def test_a_ticket_whose_payloads_can_not_be_read_is_named_and_the_others_a
     shop: Installation,
 ) -> None:
     other = Encryption(keys={"other": SecretStr(base64.b64encode(bytes(32)).decode())})
-    without_key = await cluster.connect(shop.settings.model_copy(update={"encryption": other}))
-    verified = await verify(shop.settings, without_key, on_progress=lambda _: None)
+    without_key = shop.settings.model_copy(update={"encryption": other})
+    verified = await verify(without_key, on_progress=lambda _: None)
     assert {problem.where for problem in verified.problems} == {
         row.workflow_id for row in audited(control_owner(shop)) if row.workflow_id.startswith("ticket/")
     }
     assert all("can't be compared: a payload of" in problem.problem for problem in verified.problems)
+    assert verified.executions == 3
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_ticket_of_which_a_stored_payload_is_gone_is_named_and_the_others_are_verified(
+    shop: Installation,
+) -> None:
+    def stored_of(workflow_id: str, moved_to: str) -> None:
+        with psycopg.connect(control_owner(shop)) as owner:
+            move = "UPDATE standfast.payload SET workflow_id = %s WHERE workflow_id = %s"
+            assert owner.execute(move, [moved_to, workflow_id]).rowcount
+
+    stored_of("ticket/shop/REJECTED", moved_to="elsewhere")
+    try:
+        verified = await found(shop)
+    finally:
+        stored_of("elsewhere", moved_to="ticket/shop/REJECTED")
+    (problem,) = verified.problems
+    assert problem.where == "ticket/shop/REJECTED"
+    assert "can't be compared: payload" in problem.problem
+    assert "is not in the control database: it was purged" in problem.problem
     assert verified.executions == 3
 
 

@@ -1,20 +1,28 @@
 """`check` tells what a plan would do to any PostgreSQL database: no Temporal, no control database, nothing executed."""
 
+import asyncio
 import json
+import os
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import tomli_w
 from psycopg.conninfo import make_conninfo
 
+from standfast.cli.program import program
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.ports import free_port
 from standfast.plan import Plan
 from standfast.report import SafetyReport
 from standfast.safety.check import check, parse_plan
 from standfast.safety.constraints import Constraints, parse_constraints
+from standfast.safety.rules import squawk
 from standfast.ticket import Ticket
+from tests.processes import eventually
 
 SCHEMA = """
 CREATE TABLE orders (id integer PRIMARY KEY, status text NOT NULL, email text);
@@ -211,6 +219,29 @@ async def test_a_statement_that_cannot_be_parsed_is_reported_and_the_others_too(
     assert [(o.kind, o.verdict) for o in report.operations] == [("unknown", "block"), ("drop", "block")]
 
 
+async def test_while_squawk_reads_a_statement_all_else_goes_on(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, patient = tmp_path / "gate", tmp_path / "squawk"
+    os.mkfifo(gate)
+    real = Path(sysconfig.get_path("scripts")) / "squawk"
+    patient.write_text(f"#!/bin/sh\nread opened < '{gate}'\nexec '{real}' \"$@\"\n", "utf-8")
+    patient.chmod(0o700)
+    monkeypatch.setattr(squawk, "_program", lambda: patient)
+
+    async def opened() -> bool:
+        try:
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # squawk has not started yet
+            return False
+        return True
+
+    report, _ = await asyncio.gather(
+        checked(shop, plan_of("CREATE INDEX ON orders (status)")), eventually(opened, bool)
+    )
+    assert [f.rule for f in report.all_findings] == ["squawk.require-concurrent-index-creation", "statement.kind"]
+
+
 def test_a_plan_is_read_from_one_document() -> None:
     plan = parse_plan(REFUND, source="plan.json")
     assert plan.operations[0].params == ("refunded", 1042)
@@ -246,6 +277,14 @@ async def test_constraints_on_other_tables_are_refused(shop: str) -> None:
     constraints = parse_constraints("version: 1\ntarget: shop\ntables: [{name: public.order}]", source="test")
     with pytest.raises(InvalidInput, match=r"tables\.0: no table 'public\.order'"):
         await checked(shop, REFUND, constraints=constraints)
+
+
+def test_constraints_that_no_control_database_holds_so_far_are_no_verdict(shop: str, tmp_path: Path) -> None:
+    plan, settings = tmp_path / "plan.json", tmp_path / "standfast.toml"
+    plan.write_text(REFUND, "utf-8")
+    settings.write_text(tomli_w.dumps({"targets": {"shop": {"rehearser": shop}}, "control": {"url": shop}}), "utf-8")
+    with pytest.raises(InvalidInput, match="run `standfast migrate`, or give --constraints FILE"):
+        program.main(["--config", str(settings), "check", str(plan), "--target", "shop"], standalone_mode=False)
 
 
 async def test_a_server_that_is_lost_is_an_outage_and_no_verdict(shop: str) -> None:

@@ -44,6 +44,25 @@ async def test_when_all_connections_are_lost_the_next_caller_gets_a_new_one(data
         await open_together(pool, 1)
 
 
+async def test_a_server_that_is_lost_before_a_new_connection_is_of_use_is_away(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_PAYLOAD_SECONDS", 0.5)
+
+    async def watch(message: bytes) -> Fate:
+        return Fate.CUT if b"set_config" in message else Fate.PASS
+
+    async with Wire(database).open() as wire:
+        wire.watch = watch
+        with pytest.raises(ServiceUnavailable, match=r"PostgreSQL at 127\.0\.0\.1:\d+/\w+ can't be reached"):
+            await open_connection(wire.url)
+        storage = {"url": SecretStr(wire.url)}
+        async with Databases(Settings(storage=storage), application="standfast-test") as pool:
+            with pytest.raises(ServiceUnavailable, match=r"PostgreSQL at 127\.0\.0\.1:\d+/\w+ can't be reached"):
+                async with pool.payloads():
+                    pass
+
+
 async def test_an_answer_that_never_comes_is_given_up(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "answer_seconds", 0.5)
     async with databases(database) as pool:

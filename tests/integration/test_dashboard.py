@@ -16,12 +16,10 @@ import pytest
 import pytest_asyncio
 from psycopg.conninfo import make_conninfo
 
-from standfast.client import Standfast
 from standfast.dashboard import live
-from standfast.dashboard.app import build_app
 from standfast.dashboard.deciding import rights
 from standfast.dashboard.guard import HEADERS
-from standfast.dashboard.server import Server, listen, serve
+from standfast.dashboard.server import Server, listen, opened, serve
 from standfast.dashboard.sessions import local_session, new_login_link
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import InvalidInput
@@ -44,8 +42,8 @@ ME = local_session().user
 @asynccontextmanager
 async def dashboard(settings: Settings, port: int = 0) -> AsyncIterator[str]:
     """Serve the dashboard in this process, on a free port unless one is given, and yield its address."""
-    async with Standfast.connect(settings) as standfast, Databases(settings, application="test") as databases:
-        server = Server(build_app(settings, standfast, databases))
+    async with opened(settings) as app:
+        server = Server(app)
         listening = listen("127.0.0.1", port)
         serving_it = asyncio.create_task(server.serve(sockets=[listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -613,6 +611,22 @@ async def test_a_defect_is_a_page_without_details(installation: Installation) ->
     assert answer.status_code == 500
     assert "standfast.session" not in answer.text
     assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+
+
+async def test_all_of_the_dashboard_shares_its_connections(installation: Installation) -> None:
+    view = await waiting(installation, refund(1090), **about(1090))
+
+    def sessions() -> set[tuple[object, ...]]:
+        named = "SELECT pid, split_part(application_name, ' ', 1) FROM pg_stat_activity WHERE application_name ~ %s"
+        return set(installation.query(named, "^standfast( |-dashboard)"))  # workers are standfast-test
+
+    before = sessions()
+    async with dashboard(installation.settings) as url, browser(url) as client:
+        await sign_in(installation.settings, client)
+        for path in ("/", page(view), "/stats"):
+            assert (await client.get(path)).status_code == 200
+        assert {name for _, name in sessions() - before} == {"standfast-dashboard"}
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104

@@ -142,7 +142,7 @@ async def test_too_few_connections_for_one_worker(settings: Settings, owner: str
     database = f"ALTER DATABASE {database_name(owner)} CONNECTION LIMIT"
     with changed(owner, f"{database} 7", f"{database} -1"):
         message = (await wrong(settings))[f"{WRITER} room"]
-    assert "and one process opens up to 16; raise the connection limit of the database" in message
+    assert "and one busy process opens 16 or more; raise the connection limit of the database" in message
 
 
 async def test_a_pooler_that_mixes_sessions(settings: Settings) -> None:

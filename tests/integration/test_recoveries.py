@@ -26,12 +26,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from standfast import cluster
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict
-from standfast.errors import UnknownTicket
+from standfast.errors import NotPermitted, UnknownTicket
 from standfast.local import configuration
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Role
+from standfast.store.connections import Databases, Role
 from standfast.store.roles import role_name
 from standfast.timeline import TimelineEntry
 from tests.integration.installation import CONSTRAINTS, Installation, database_name, prepare, serving
@@ -201,8 +201,14 @@ async def test_a_ticket_outlives_the_histories_of_its_planners(installation: Ins
         await installation.until_waiting(workflow_id)
     temporal = await cluster.connect(installation.settings)
     config = temporal.config() | {"interceptors": [_Retention()]}
-    later = Standfast(Client(**config), installation.settings)
-    assert {entry.workflow_id for entry in await later.history(workflow_id)} == {workflow_id}
-    assert (await later.stats()).tickets[State.WAITING] >= 1
-    with pytest.raises(UnknownTicket):
-        await later.history("ticket/shop/NOBODY")
+    async with Databases(installation.settings, application="test") as databases:
+        later = Standfast(Client(**config), installation.settings, databases)
+        assert {entry.workflow_id for entry in await later.history(workflow_id)} == {workflow_id}
+        assert (await later.stats()).tickets[State.WAITING] >= 1
+        with pytest.raises(UnknownTicket):
+            await later.history("ticket/shop/NOBODY")
+
+
+async def test_figures_need_the_control_database(installation: Installation) -> None:
+    with pytest.raises(NotPermitted, match=r"set control\.url"):
+        await Standfast(await cluster.connect(installation.settings), installation.settings).stats()

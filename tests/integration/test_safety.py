@@ -16,6 +16,7 @@ from standfast.local.shop import load_shop
 from standfast.plan import Operation, Plan
 from standfast.report import OperationReport, SafetyReport, Verdict
 from standfast.safety.check import check
+from standfast.safety.conflicts import forget_rows
 from standfast.safety.constraints import (
     KNOWN_KINDS,
     Constraints,
@@ -841,6 +842,26 @@ async def test_a_target_that_has_constraints_keeps_them_when_it_is_migrated_agai
         assert not await append_first(connection, strict, created_by="standfast migrate")
         assert await read_latest(connection, "shop", ("shop",)) == SHOP
         assert [(v.version, v.created_by) for v in await versions(connection)] == [(2, "ana"), (1, "standfast migrate")]
+
+
+async def test_rows_that_no_plan_waits_for_are_forgotten_without_reading_all_others(database: str) -> None:
+    await migrate_control(database, dict.fromkeys(CONTROL_ROLES, PASSWORD))
+    async with await open_connection(database) as connection:
+
+        async def seen(query: LiteralString) -> object:
+            row = await (await connection.execute(query)).fetchone()
+            return row and row["seen"]
+
+        await connection.execute(
+            "INSERT INTO standfast.touched_row SELECT 'shop', sha256(n::text::bytea), 'ticket/shop/' || n,"
+            " now() + CASE n WHEN 1 THEN interval '-1 day' ELSE interval '1 day' END FROM generate_series(1, 10000) n"
+        )
+        await connection.execute("ANALYZE standfast.touched_row")
+        reads: LiteralString = "SELECT seq_scan AS seen FROM pg_stat_xact_user_tables WHERE relname = 'touched_row'"
+        before = await seen(reads)
+        await forget_rows(connection, "ticket/shop/2")
+        assert await seen(reads) == before
+        assert await seen("SELECT count(*) AS seen FROM standfast.touched_row") == 9998
 
 
 # ---------------------------------------------------------------------------------------------------------------------

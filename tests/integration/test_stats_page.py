@@ -28,6 +28,7 @@ from standfast.dashboard.figures import Figures
 from standfast.decision import DecisionVerdict
 from standfast.outcome import State
 from standfast.steps import Pool
+from standfast.store.connections import Databases
 from tests.integration.installation import Installation, database_name, serving
 from tests.integration.shop import shop_of_its_own
 from tests.integration.test_dashboard import about, browser, dashboard, refund, sign_in, waiting
@@ -159,14 +160,15 @@ async def test_tickets_that_have_ended_are_read_once_however_often_and_by_how_ma
 ) -> None:
     counting = _Counting()
     config = (await cluster.connect(shop.settings)).config() | {"interceptors": [counting]}
-    standfast = Standfast(Client(**config), shop.settings)
-    asked = Figures(standfast, shop.settings)
-    answers = await asyncio.gather(*(asked.newest("24h", "") for _ in range(5)), asked.newest("7d", "shop"))
-    assert len({answer.as_of for answer in answers}) == 2  # one of each choice
-    rows = await standfast.tickets()
-    for row in rows:
-        assert counting.fetched[row.workflow_id] == (1 if row.state.is_end else 2)
-    assert (await asked.newest("24h", "")).as_of == answers[0].as_of
+    async with Databases(shop.settings, application="test") as databases:
+        standfast = Standfast(Client(**config), shop.settings, databases)
+        asked = Figures(standfast, shop.settings)
+        answers = await asyncio.gather(*(asked.newest("24h", "") for _ in range(5)), asked.newest("7d", "shop"))
+        assert len({answer.as_of for answer in answers}) == 2  # one of each choice
+        rows = await standfast.tickets()
+        for row in rows:
+            assert counting.fetched[row.workflow_id] == (1 if row.state.is_end else 2)
+        assert (await asked.newest("24h", "")).as_of == answers[0].as_of
 
 
 async def test_the_page_says_that_older_tickets_are_not_counted(

@@ -231,6 +231,24 @@ async def test_many_who_look_cost_one_rehearsal(installation: Installation, appr
     await installation.decide(view, REJECT, comment="clean up")
 
 
+async def test_for_who_has_left_nothing_is_rehearsed_any_more(installation: Installation) -> None:
+    view = await waiting(installation, refund(1029), **about(1029))
+    rehearsals = freshness.Rehearsals(installation.client, asyncio.Event())
+    known = asyncio.Queue[freshness.Freshness | None]()
+
+    async def look() -> None:
+        async for _, found in rehearsals.follow(installation.client.watch(view.workflow_id)):
+            known.put_nowait(found)
+
+    looking = asyncio.create_task(look())
+    while await known.get() is not freshness.Freshness.FRESH:
+        pass
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    assert [task for task in asyncio.all_tasks() if freshness.__file__ in repr(task)] == []
+    await installation.decide(view, REJECT, comment="clean up")
+
+
 async def test_a_target_that_is_away_makes_nothing_stale(
     installation: Installation, approver: httpx.AsyncClient
 ) -> None:

@@ -76,7 +76,6 @@ class Batches:
         source: str = "the batch",
         batch_id: str | None = None,
         pace: Pace | None = None,
-        events_per_run: int | None = None,
     ) -> Started:
         """Start a batch of these tickets, each with its line in `source`, or find it if it was started before.
 
@@ -97,7 +96,7 @@ class Batches:
         for line, ticket in tickets:
             self._check_target(ticket, f"{source}, line {line}")
         digest = content_digest([ticket for _, ticket in tickets])
-        batch = _batch(batch_id or digest[:_ID_DIGITS], len(tickets), pace or Pace(), events_per_run)
+        batch = _batch(batch_id or digest[:_ID_DIGITS], len(tickets), pace or Pace())
         async with self._register(batch.id) as register:
             await register.create(digest, tickets, source=source)
         with self._translated(batch.id):
@@ -238,10 +237,9 @@ class Batches:
             yield
 
 
-def _batch(batch_id: str, tickets: int, pace: Pace, events_per_run: int | None) -> Batch:
-    length = {} if events_per_run is None else {"events_per_run": events_per_run}
+def _batch(batch_id: str, tickets: int, pace: Pace) -> Batch:
     try:
-        return Batch(id=batch_id, tickets=tickets, pace=pace, **length)
+        return Batch(id=batch_id, tickets=tickets, pace=pace)
     except ValidationError as error:
         problem = error.errors()[0]
         raise InvalidInput(f"batch {batch_id!r}: {problem['loc'][0]}: {problem['msg']}") from error

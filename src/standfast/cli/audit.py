@@ -64,8 +64,7 @@ def verify(invocation: Invocation, heads: tuple[str, ...], targets: tuple[str, .
     elsewhere (`standfast audit head`, or the receipt of a decision) tells whether the newest records were removed whose
     tickets Temporal doesn't know any more.
     """  # noqa: D205 - click shows it as one paragraph
-    from standfast import cluster  # noqa: PLC0415 - commands import when they run
-    from standfast.verification.verify import verify as verified  # noqa: PLC0415
+    from standfast.verification.verify import verify as verified  # noqa: PLC0415 - commands import when they run
 
     for head in heads:
         if not _HASH.fullmatch(head):
@@ -75,9 +74,8 @@ def verify(invocation: Invocation, heads: tuple[str, ...], targets: tuple[str, .
     output, settings = invocation.output, invocation.settings()
 
     async def work() -> "Verified":
-        temporal = await cluster.connect(settings)
         with output.people.status("verifying") as status:
-            return await verified(settings, temporal, targets=targets, heads=heads, on_progress=status.update)
+            return await verified(settings, targets=targets, heads=heads, on_progress=status.update)
 
     found = run(work())
     if output.as_json:

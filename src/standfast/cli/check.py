@@ -163,11 +163,22 @@ def _ticket(file: str, target: str) -> "Ticket":
 
 
 async def _stored(settings: "Settings", target: str) -> "Constraints | None":
-    """Return the target's constraints in the control database, None if the settings name no such database."""
+    """Return the target's constraints in the control database, None if the settings name no such database.
+
+    Raises:
+        InvalidInput: the control database was not migrated.
+        ServiceUnavailable: it can't be reached.
+    """
+    from psycopg import errors  # noqa: PLC0415 - commands import when they run
+
     from standfast.safety.versions import read_latest  # noqa: PLC0415
     from standfast.store.connections import Databases  # noqa: PLC0415
 
     if settings.control.url is None:
         return None
-    async with Databases(settings, application="standfast check") as databases, databases.control() as connection:
-        return await read_latest(connection, target, settings.target(target).schemas)
+    try:
+        async with Databases(settings, application="standfast check") as databases, databases.control() as connection:
+            return await read_latest(connection, target, settings.target(target).schemas)
+    except (errors.UndefinedTable, errors.InsufficientPrivilege) as error:
+        advice = "run `standfast migrate`, or give --constraints FILE"
+        raise InvalidInput(f"control database: {error.diag.message_primary}; {advice}") from error

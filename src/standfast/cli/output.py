@@ -23,9 +23,9 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.people = Console(stderr=as_json, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        """With `--json` people read on stderr."""
         if not self.people.is_terminal:
             self.people.width = _FILE_WIDTH
-        """With `--json` people read on stderr."""
 
     def document(self, value: Any) -> None:
         """Print one JSON document on one line; records become what they are in JSON."""

@@ -1,7 +1,7 @@
 """The program `standfast`: its commands, loaded when they are used, and how errors become exit codes.
 
 Exit codes: 0 done, 1 the ticket or plan did not go through, 2 wrong usage or invalid input, 3 a service can't be
-reached, 4 not permitted, 130 interrupted.
+reached, 4 not permitted, 70 a defect, 130 interrupted, 141 nobody reads the output any more.
 """
 
 import os
@@ -19,7 +19,8 @@ from standfast.cli.output import Output, visible
 from standfast.errors import StandfastError
 
 USAGE = 2
-INTERRUPTED = 130
+DEFECT = 70  # as sysexits.h has it
+INTERRUPTED, UNREAD = 130, 141  # as shells say that SIGINT or SIGPIPE ended a program
 
 
 class _Command(NamedTuple):
@@ -71,7 +72,8 @@ Examples:
   standfast approve SUP-1042 --digest 3f2a9c61d2b8.9be01f6a77c4
   standfast check plan.json --database postgresql://localhost/shop
 \b
-Exit codes: 0 done, 1 it did not go through, 2 wrong usage or input, 3 a service is away, 4 not permitted.
+Exit codes: 0 done, 1 it did not go through, 2 wrong usage or input, 3 a service is away, 4 not permitted,
+70 a defect of Standfast: please report what it says.
 """
 
 
@@ -114,7 +116,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:  # the reader of our output has seen enough
-        code = code or 1
+        code = code or UNREAD
     # Not by way of Python's own end: threads of Temporal's client are in its way then, and abort every third process
     # on a busy machine, with its work done (https://github.com/temporalio/sdk-python/issues/300).
     os._exit(code)
@@ -138,12 +140,13 @@ def _run() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return 1
+        return UNREAD
     except StandfastError as error:
         return _report(str(error), error.code, error.exit_code, as_json=as_json)
-    except Exception:  # noqa: BLE001 - what nobody foresaw is shown as it is
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw is shown as it is
         traceback.print_exc()
-        return 1
+        message = f"a defect of Standfast: {type(error).__name__}, with its traceback on stderr"
+        return _report(message, "defect", DEFECT, as_json=as_json)
     return code if isinstance(code, int) else 0
 
 

@@ -77,15 +77,25 @@ class Rehearsals:
                 while view is not None:
                     freshness = await self.freshness(view)
                     yield view, freshness
-                    looking = asyncio.ensure_future(self._again(view) if freshness else asyncio.Event().wait())
-                    await asyncio.wait({following, looking}, return_when=asyncio.FIRST_COMPLETED)
-                    looking.cancel()
+                    await self._news(view, freshness, following)
                     if following.done():
                         view = following.result()
                         following = asyncio.ensure_future(_next(views))
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
+
+    async def _news(
+        self, view: TicketView, freshness: Freshness | None, following: asyncio.Future[TicketView | None]
+    ) -> None:
+        """Wait until `following` has the next view or, if this one's plan waits, more may be known about its rows."""
+        looking = {asyncio.ensure_future(self._again(view))} if freshness else set()
+        try:
+            await asyncio.wait(looking | {following}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for look in looking:
+                look.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
 
     async def _again(self, view: TicketView) -> None:
         """Wait until the present look has ended, or the next one if it has."""

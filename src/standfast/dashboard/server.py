@@ -3,8 +3,8 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
@@ -57,11 +57,22 @@ async def serve(settings: Settings) -> None:
         ServiceUnavailable: Temporal can't be reached.
     """
     _refuse_unknown_people(settings)
+    async with opened(settings) as app:
+        await run_app(app, settings.dashboard.host, settings.dashboard.port)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Starlette]:
+    """The dashboard, connected; all of it shares its connections.
+
+    Raises:
+        ServiceUnavailable: Temporal can't be reached.
+    """
     async with (
-        Standfast.connect(settings) as standfast,
         Databases(settings, application="standfast-dashboard") as databases,
+        Standfast.connect(settings, databases) as standfast,
     ):
-        await run_app(build_app(settings, standfast, databases), settings.dashboard.host, settings.dashboard.port)
+        yield build_app(settings, standfast, databases)
 
 
 async def run_app(app: Starlette, host: str, port: int, *, section: str = "dashboard") -> None:

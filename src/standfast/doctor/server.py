@@ -44,7 +44,7 @@ def _problems(row: _Row) -> Iterator[tuple[str, str]]:
         yield "counts", "track_counts is off; set it on in the server's configuration: changed rows are counted with it"
     if row["room"] < POOL_SIZE:
         room = f"the server has room for {max(row['room'], 0)} connections of this role"
-        yield "room", f"{room}, and one process opens up to {POOL_SIZE}; raise {row['limited_by']}"
+        yield "room", f"{room}, and one busy process opens {POOL_SIZE} or more; raise {row['limited_by']}"
     ends_after = timedelta(milliseconds=row["transaction_timeout"])
     if timedelta() < ends_after < _LONGEST:
         yield "transaction_timeout", f"is {ends_after.total_seconds():g} s; set it to 0 or to a minute for this role"

@@ -1,6 +1,7 @@
 -- forget --
--- What an earlier plan of the ticket would have changed, and what nobody waits for any more.
-DELETE FROM standfast.touched_row WHERE workflow_id = %(workflow_id)s OR until < clock_timestamp()
+-- What an earlier plan of the ticket would have changed, and what nobody waits for any more. Not clock_timestamp(): that
+-- moves on while the statement runs, so no index would be of use.
+DELETE FROM standfast.touched_row WHERE workflow_id = %(workflow_id)s OR until < now()
 
 -- note --
 -- The rows of a plan that waits for a person.

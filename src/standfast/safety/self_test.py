@@ -21,8 +21,8 @@ from standfast.safety.constraints import ColumnClass, Constraints
 from standfast.safety.parsing import StatementRefused, parse_statement
 from standfast.safety.protocol import OperationRefused, run_operation
 from standfast.safety.resolution import resolve
-from standfast.safety.rules import RULES, Case
-from standfast.safety.validation import Circumstances, Twins, assess
+from standfast.safety.rules import Case
+from standfast.safety.validation import Circumstances, Twins, assess, judge_statement
 from standfast.store.connections import Connection
 from standfast.store.roles import Access, open_access
 from standfast.store.sql import statements
@@ -119,7 +119,7 @@ async def _judged(connection: Connection, text: str, circumstances: Circumstance
         constraints=constraints,
         now=circumstances.now,
     )
-    finding = _worst([finding for rule in RULES for finding in rule.before(case)])
+    finding = _worst(await judge_statement(case))
     return (f"rule {finding.rule}" if finding else None), finding
 
 

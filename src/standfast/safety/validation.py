@@ -1,5 +1,6 @@
 """From a plan to its safety report: parse, judge, rehearse, judge what was measured."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -180,12 +181,16 @@ async def _judge_statements(judged: Sequence[_Judged], circumstances: Circumstan
             takes_back=circumstances.takes_back,
             earlier=tuple(before.operation for before in judged[:index]),
         )
-        for rule in RULES:
-            operation.findings += rule.before(operation.case)
+        operation.findings += await judge_statement(operation.case)
         if circumstances.ground is not None:
             operation.findings += check_grounding(
                 operation.operation, operation.statement, circumstances.ground, circumstances.playbook_sql
             )
+
+
+async def judge_statement(case: Case) -> list[Finding]:
+    """Return what the rules find in a statement itself. One of them waits for another program, so in a thread."""
+    return await asyncio.to_thread(lambda: [finding for rule in RULES for finding in rule.before(case)])
 
 
 async def _rehearse(

@@ -46,14 +46,14 @@ async def append(connection: Connection, constraints: Constraints, *, created_by
         return await _append(connection, constraints, created_by=created_by, note=note)
 
 
-async def append_first(connection: Connection, constraints: Constraints, *, created_by: str, note: str = "") -> bool:
+async def append_first(connection: Connection, constraints: Constraints, *, created_by: str) -> bool:
     """Store version 1 as `append` does, unless the target has one; tell whether it had none."""
     async with connection.transaction():
         await lock(connection, constraints.target)
         cursor = await connection.execute(_SQL["latest"], {"target": constraints.target})
         if await cursor.fetchone() is not None:
             return False
-        await _append(connection, constraints, created_by=created_by, note=note)
+        await _append(connection, constraints, created_by=created_by, note="")
     return True
 
 

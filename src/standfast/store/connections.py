@@ -24,7 +24,7 @@ from standfast.settings import Settings
 Result = TypeVar("Result")
 
 POOL_SIZE = 16
-"""Connections that one process opens at most, as one role."""
+"""Connections that one process opens at most, as one role and for one use, such as `target` and its `observer`."""
 _CONNECT_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 """An empty statement is answered at once; a connection on which it isn't is lost."""
@@ -171,13 +171,20 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
     except psycopg.ProgrammingError as error:
         raise InvalidInput(f"not a PostgreSQL URL: {error}") from None
     except psycopg.OperationalError as error:
-        raise ServiceUnavailable(f"PostgreSQL at {address(url)} can't be reached: {_first_line(error)}") from error
+        raise _unreachable(url, error) from error
     try:
         await pin_session(connection, schemas)
+    except _PASSING as error:
+        await connection.close()
+        raise _unreachable(url, error) from error
     except BaseException:
         await connection.close()
         raise
     return connection
+
+
+def _unreachable(url: str, error: Exception) -> ServiceUnavailable:
+    return ServiceUnavailable(f"PostgreSQL at {address(url)} can't be reached: {_first_line(error)}")
 
 
 async def open_connections(

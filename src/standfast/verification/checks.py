@@ -28,7 +28,8 @@ def _unreadable(ticket: Ticket) -> _Found:
     """What the histories say can be read."""
     for trace in ticket.traces:
         for why in trace.unreadable:
-            yield f"the history of its run {trace.run_id} can't be compared: {why}", "standfast keys list"
+            found = f"the history of its run {trace.run_id} can't be compared: {why}"
+            yield found, "standfast doctor, standfast keys list"
 
 
 def _missing(ticket: Ticket) -> _Found:

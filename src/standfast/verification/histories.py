@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from standfast import cluster, steps
 from standfast.audit import EACH_ATTEMPT
 from standfast.decision import DecisionRecord
-from standfast.errors import PayloadRefused, ServiceUnavailable, UnknownKey
+from standfast.errors import PayloadLost, PayloadRefused, ServiceUnavailable, UnknownKey
 from standfast.verification.evidence import STEPS, Step, Trace
 
 _ENDS = {
@@ -140,7 +140,7 @@ class _Reader:
         self._note(number, completed=True)
         try:
             await self._told(number, completed.result.payloads)
-        except (UnknownKey, PayloadRefused) as error:
+        except (UnknownKey, PayloadLost, PayloadRefused) as error:
             self._unreadable.append(str(error))
 
     async def _told(self, number: int, payloads: Sequence[Payload]) -> None:

@@ -5,17 +5,19 @@ the chain is looked for in it once more before it counts as missing: tickets may
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
+from standfast import cluster
 from standfast.domain import Record
 from standfast.errors import NotPermitted
 from standfast.settings import Settings, Target
-from standfast.store.connections import Connection
+from standfast.storage.external import external_storage
+from standfast.store.connections import Connection, Databases
 from standfast.verification import chain, histories, streams
 from standfast.verification.checks import problems
 from standfast.verification.evidence import Executed, Placed, Problem, Run, Ticket, Trace, place
@@ -46,7 +48,6 @@ class Verified(Record):
 
 async def verify(
     settings: Settings,
-    temporal: Client,
     *,
     targets: Sequence[str] = (),
     heads: Collection[str] = (),
@@ -66,6 +67,7 @@ async def verify(
             await stack.enter_async_context(streams.reading(_ledger_url(name, target)))
             for name, target in compared.items()
         ]
+        temporal = await stack.enter_async_context(_temporal(settings))
         read = await chain.read(control, heads, lambda rows: on_progress(f"{rows:,} rows of the chain"))
         found = read.problems + await chain.constraints(control)
         kept = _Kept(retention=await histories.retention(temporal), purged=read.purged)
@@ -90,6 +92,16 @@ async def verify(
         unread=tuple(sorted(examiner.unread)),
         problems=tuple(found),
     )
+
+
+@asynccontextmanager
+async def _temporal(settings: Settings) -> AsyncIterator[Client]:
+    """A client that reads what histories say wherever it is stored."""
+    async with (
+        Databases(settings, application="standfast audit") as databases,
+        external_storage(settings, databases) as storage,
+    ):
+        yield await cluster.connect(settings, storage)
 
 
 @dataclass(frozen=True, kw_only=True)

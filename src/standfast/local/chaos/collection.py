@@ -67,7 +67,7 @@ async def collect(
         exchanges=exchanges,
         faults=[Period(fault=i.fault, began=i.at, ended=i.ended_at) for i in injected],
         replayed=await replaying,
-        verified=await verify(settings, client, on_progress=lambda _: None),
+        verified=await verify(settings, on_progress=lambda _: None),
     )
 
 
