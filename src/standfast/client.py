@@ -477,7 +477,7 @@ class Standfast:
             "comment": comment,
         }
         return sign(
-            validate(Decision, said, source="the decision", line=1, text=""),
+            validate(Decision, said, source="the decision", line=None, text=""),
             workflow_id=workflow_id,
             mode=mode,
             key_id=review.signing_key_id,

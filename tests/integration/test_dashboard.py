@@ -386,7 +386,7 @@ async def test_a_form_that_is_none_is_explained(installation: Installation, appr
     view = await waiting(installation, refund(1013), **about(1013))
     answer = await approver.post(f"{page(view)}/decision", data={"verdict": "perhaps"})
     assert answer.status_code == 400
-    assert "field verdict" in answer.text
+    assert "the form: field verdict" in answer.text
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 

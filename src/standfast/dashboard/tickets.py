@@ -90,7 +90,7 @@ class TicketPages:
         fields = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
         fields["comment"] = fields.get("comment", "").replace("\r\n", "\n")
         try:
-            form = validate(DecisionForm, fields, source="the form", line=1, text="")
+            form = validate(DecisionForm, fields, source="the form", line=None, text="")
             await deliver(self._standfast, workflow_id(request), request.state.session, form)
         except UnknownTicket:
             raise
