@@ -155,13 +155,14 @@ async def announce(stack: "Stack", output: Output) -> None:
 async def _new_link(settings: "Settings") -> str:
     from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
     from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.web_address import origin  # noqa: PLC0415
 
     if settings.dashboard.sign_in is not None:
         raise InvalidInput(
             "dashboard.oidc or dashboard.trusted_proxy signs people in; login links are for none of them"
         )
     async with Databases(settings, application="standfast login-link") as databases:
-        address = settings.dashboard.url or f"http://{settings.dashboard.host}:{settings.dashboard.port}"
+        address = settings.dashboard.url or origin(settings.dashboard.host, settings.dashboard.port)
         return await new_login_link(databases, address)
 
 

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -35,7 +34,7 @@ from standfast.settings import Settings
 from standfast.ticket import WORKFLOW_ID
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
-from standfast.web_address import LOOPBACK
+from standfast.web_address import by_the_name
 
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""
@@ -214,10 +213,7 @@ class TicketPages:
 
 def _by_this_name(request: Request, link: str | None) -> str | None:
     """Return the link by the name under which this machine was asked: a session's cookie is for one name."""
-    parts = urlsplit(link or "")
-    if parts.hostname not in LOOPBACK or request.url.hostname not in LOOPBACK:
-        return link
-    return parts._replace(netloc=f"{request.url.hostname}:{parts.port}").geturl()
+    return link and by_the_name(request.url.hostname, link)
 
 
 def _content(view: TicketView) -> dict[str, Any]:
