@@ -45,15 +45,17 @@ def up(invocation: Invocation) -> None:
 
 
 @click.command()
-@click.option("--pool", required=True, type=click.Choice(_POOLS), help="Which task queue to serve.")
+@click.option("--pool", "pools", required=True, multiple=True, type=click.Choice(_POOLS), help="Which task queue.")
 @pass_invocation
-def worker(invocation: Invocation, pool: str) -> None:
+def worker(invocation: Invocation, pools: tuple[str, ...]) -> None:
     """Run one worker pool until SIGTERM: core, llm or database, each with the credentials that it needs."""
     from standfast.steps import Pool  # noqa: PLC0415
     from standfast.worker import run as serve  # noqa: PLC0415
 
+    if len(pools) > 1:
+        raise click.UsageError(f"one process serves one pool, got {' and '.join(pools)}; start one for each")
     _log()
-    run(serve(Pool(pool), invocation.settings()))
+    run(serve(Pool(pools[0]), invocation.settings()))
 
 
 @click.command()
