@@ -18,6 +18,7 @@ from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.story import story
 from standfast.dashboard.viewing import Viewing
+from standfast.decision import may_decide_own, same_person
 from standfast.documents import validate
 from standfast.errors import (
     DecisionRefused,
@@ -150,6 +151,7 @@ class TicketPages:
     async def _page(
         self, request: Request, *, refused: str = "", fields: dict[str, str] | None = None, status: int = 200
     ) -> Response:
+        session, review = request.state.session, self._settings.review
         view, entries = await asyncio.gather(
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
@@ -160,7 +162,7 @@ class TicketPages:
             self._revisions(view),
         )
         if request.method != "HEAD":  # which shows nobody a plan
-            await self._viewing.note(view, request.state.session)
+            await self._viewing.note(view, session)
         return self._renderer.page(
             request,
             "ticket.html",
@@ -171,10 +173,10 @@ class TicketPages:
             conflicts=conflicts,
             undos=undos,
             revisions=revised,
-            rights=rights(view, request.state.session, self._settings.review),
-            approvers=approvers(view, self._settings.review),
-            may_cancel=Scope.DECIDE in request.state.session.scopes and not view.state.is_end,
-            solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
+            rights=rights(view, session, review),
+            approvers=approvers(view, review),
+            may_cancel=Scope.DECIDE in session.scopes and not view.state.is_end,
+            solo=same_person(view.ticket.requester, session.user) and may_decide_own(session.mode, solo=review.solo),
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
             story=None if entries is None else story(entries, partial(_by_this_name, request)),
             refused=refused,
