@@ -57,7 +57,7 @@ from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry
-from standfast.translation import ANSWER, of_ticket
+from standfast.translation import ANSWER, of_temporal, of_ticket
 from standfast.undo import undo_ticket
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
@@ -216,7 +216,7 @@ class Standfast:
             ServiceUnavailable: Temporal can't be reached.
         """
         query = self._query(states, targets, since)
-        with self._translated("list"):
+        with of_temporal():
             rows = [listing.row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
         return sorted(rows, key=lambda row: row.started_at, reverse=True)
 
@@ -236,7 +236,7 @@ class Standfast:
         found = self._temporal.list_workflows(
             self._query(states, targets), page_size=limit, next_page_token=listing.page_token(after) if after else None
         )
-        with self._translated("list"):
+        with of_temporal():
             await found.fetch_next_page()
         more = found.next_page_token
         return Listed(
@@ -260,7 +260,7 @@ class Standfast:
             ServiceUnavailable: Temporal can't be reached.
         """
         query = f"{listing.tickets_in()} AND {listing.one_of('WorkflowId', workflow_ids)}"
-        with self._translated("list"):
+        with of_temporal():
             return {found.id: listing.row(found) async for found in self._temporal.list_workflows(query)}
 
     def narrowed(self, *, target: str = "", requester: str = "", rule: str = "") -> Narrowed:
@@ -285,7 +285,7 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        with self._translated("list"):
+        with of_temporal():
             return await Waiting(self._temporal, narrowed).page(size, after=after, before=before)
 
     async def waiting_count(self, narrowed: Narrowed) -> int:
@@ -294,7 +294,7 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        with self._translated("list"):
+        with of_temporal():
             return await Waiting(self._temporal, narrowed).count()
 
     async def listed(self, narrowed: Narrowed, states: Sequence[State], limit: int) -> list[ListedTicket]:
@@ -303,7 +303,7 @@ class Standfast:
         Raises:
             ServiceUnavailable: Temporal can't be reached.
         """
-        with self._translated("list"):
+        with of_temporal():
             return await listing.others(self._temporal, narrowed, states, limit)
 
     async def row(self, workflow_id: str) -> TicketRow:
@@ -477,7 +477,7 @@ class Standfast:
             "comment": comment,
         }
         return sign(
-            validate(Decision, said, source="the decision", line=1, text=""),
+            validate(Decision, said, source="the decision", line=None, text=""),
             workflow_id=workflow_id,
             mode=mode,
             key_id=review.signing_key_id,
@@ -493,7 +493,7 @@ class Standfast:
         """
         async with self._delivering.setdefault(workflow_id, asyncio.Semaphore(_DECISIONS)):
             try:
-                with self._translated(workflow_id):
+                with self._translated(workflow_id, within=_ON_RECORD):
                     return await self._handle(workflow_id).execute_update(
                         TicketWorkflow.decide,
                         decision,
@@ -653,9 +653,9 @@ class Standfast:
         return self._temporal.get_workflow_handle_for(TicketWorkflow.run, workflow_id)
 
     @contextmanager
-    def _translated(self, workflow_id: str) -> Iterator[None]:
+    def _translated(self, workflow_id: str, *, within: timedelta = ANSWER) -> Iterator[None]:
         """Turn Temporal's errors into ours."""
-        with of_ticket(workflow_id):
+        with of_ticket(workflow_id, within=within):
             try:
                 yield
             except WorkflowUpdateFailedError as error:

@@ -78,6 +78,11 @@ class Mode(StrEnum):
     """The holder of an API token that may decide."""
 
 
+def may_decide_own(mode: Mode | None, *, solo: bool) -> bool:
+    """Tell whether somebody authenticated like this may decide on a ticket of his own; `solo` as the settings say."""
+    return solo and mode is Mode.SOLO
+
+
 Seen = Annotated[Text, StringConstraints(max_length=128)]
 """A digest, or whatever somebody sends for one."""
 Comment = Annotated[Text, StringConstraints(max_length=4_000)]

@@ -27,8 +27,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast.domain import Record
-from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.errors import InvalidInput
 from standfast.steps import Pool
+from standfast.translation import of_temporal
 
 _STATUS = WorkerDeploymentVersionStatus
 _ARRIVES = 10.0  # seconds after which a change that was accepted is not waited for any longer
@@ -191,11 +192,12 @@ class Deployments:
             workflow_execution_options=options,
             update_mask=FieldMask(paths=["versioning_override"]),
         )
-        try:
-            await self._client.workflow_service.update_workflow_execution_options(request)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+        with of_temporal():
+            try:
+                await self._client.workflow_service.update_workflow_execution_options(request)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
 
     def under_way(self, build_id: str) -> str:
         """Return the visibility condition of what is under way on a version."""
@@ -203,12 +205,13 @@ class Deployments:
 
     async def _described(self) -> DescribeWorkerDeploymentResponse:
         request = DescribeWorkerDeploymentRequest(namespace=self._client.namespace, deployment_name=self._name)
-        try:
-            return await self._client.workflow_service.describe_worker_deployment(request)
-        except RPCError as error:
-            if error.status in _NO_VERSIONS:
+        with of_temporal():
+            try:
+                return await self._client.workflow_service.describe_worker_deployment(request)
+            except RPCError as error:
+                if error.status not in _NO_VERSIONS:
+                    raise
                 return DescribeWorkerDeploymentResponse()
-            raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
     async def _known_everywhere(self) -> None:
         """Wait until every task queue has heard of a change, as a rule within three seconds."""
@@ -237,14 +240,15 @@ class Deployments:
 
     @contextmanager
     def _translated(self, build_id: str) -> Iterator[None]:
-        try:
-            yield
-        except RPCError as error:
-            if error.status in _NOT_YET:
+        with of_temporal():
+            try:
+                yield
+            except RPCError as error:
+                if error.status not in _NOT_YET:
+                    raise
                 raise InvalidInput(
                     f"build {build_id} of deployment {self._name}: {error.message}; `standfast deploy show` lists all"
                 ) from error
-            raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
 
 def _newest_first(info: WorkerDeploymentInfo) -> list[tuple[str, Use]]:

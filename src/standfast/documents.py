@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +12,9 @@ from pydantic_core import ErrorDetails
 from standfast.errors import InvalidInput
 
 Model = TypeVar("Model", bound=BaseModel)
+_DECODER = json.JSONDecoder()  # of what was read strictly before
 _SHOWN = 120  # characters of a wrong value that a message quotes
+_BETWEEN = " \t\r\n,:"  # what stands between the values of a JSON document, and before its first
 
 
 def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
@@ -20,6 +23,8 @@ def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
     Raises:
         InvalidInput: naming source, line and column.
     """
+    if not text.strip():
+        raise InvalidInput(f"{source}: is empty; expected JSON")
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
@@ -41,15 +46,26 @@ def read_json_documents(
     Raises:
         InvalidInput: there is none, or one is not JSON.
     """
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    # Not `splitlines`, which also splits at characters that JSON has inside of strings.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InvalidInput(f"{source}: is empty; expected JSON, or JSON lines")
     if not _is_json(text) and any(_is_json(line) for _, line in lines):
         yield from _each_line(lines, source, on_invalid)
         return
     value = read_json(text, source=source)
-    for item in value if isinstance(value, list) else [value]:
-        yield lines[0][0], text, item
+    if isinstance(value, list):
+        yield from _each_element(text, value)
+    else:
+        yield 1, text, value
+
+
+def _each_element(text: str, array: list[Any]) -> Iterator[tuple[int, str, Any]]:
+    line, reached = 1, 0
+    for (_, begin, end), value in zip(_members(text, _value_at(text, 0)), array, strict=True):
+        line += text.count("\n", reached, begin)
+        yield line, text[begin:end], value
+        reached = begin
 
 
 def _each_line(
@@ -145,9 +161,28 @@ def _place(location: tuple[int | str, ...], line: int | None, text: str) -> str:
 
 
 def _line_of(location: tuple[int | str, ...], line: int, text: str) -> int:
-    """Return the line of the first key in `text` named like the field, else the document's own line."""
-    for name in location:
-        position = text.find(json.dumps(name)) if isinstance(name, str) else -1
-        if position >= 0:
-            return line + text.count("\n", 0, position) - (text[: len(text) - len(text.lstrip())]).count("\n")
-    return line
+    """Return the line of the field in `text`, which begins on `line`, or else of the innermost value around it."""
+    position = _value_at(text, 0)
+    for name in location:  # some say how it was read, and stand nowhere
+        position = next((begin for member, begin, _ in _members(text, position) if member == name), position)
+    return line + text.count("\n", 0, position)
+
+
+def _members(text: str, position: int) -> Iterator[tuple[int | str, int, int]]:
+    """Yield name or number, begin and end of each member of the object or array at `position` of valid JSON."""
+    opening, end = text[position], position + 1
+    for number in count() if opening in "[{" else ():
+        name: int | str = number
+        begin = _value_at(text, end)
+        if text[begin] in "]}":
+            return
+        if opening == "{":
+            name, end = _DECODER.raw_decode(text, begin)
+            begin = _value_at(text, end)
+        _, end = _DECODER.raw_decode(text, begin)
+        yield name, begin, end
+
+
+def _value_at(text: str, position: int) -> int:
+    """Return where the next value begins, or an object or array ends."""
+    return next(place for place in range(position, len(text)) if text[place] not in _BETWEEN)

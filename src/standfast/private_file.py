@@ -6,11 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from standfast.errors import NotPermitted
+from standfast.errors import InvalidInput, NotPermitted
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file for its owner alone, whole or not at all."""
+    """Write a file for its owner alone, whole or not at all.
+
+    Raises:
+        InvalidInput: it can't be written there.
+    """
+    try:
+        _write(path, text)
+    except OSError as error:
+        raise InvalidInput(f"{path}: can't be written: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> None:
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -19,13 +19,14 @@ from temporalio.worker import Replayer
 
 from standfast import cluster, steps
 from standfast.codec.converter import data_converter
-from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.errors import InvalidInput
 from standfast.plan import Plan
 from standfast.planner.workflow import PlannerWorkflow
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
+from standfast.translation import of_temporal
 from standfast.worker import registrations
 
 POOLS = (Pool.CORE, Pool.LLM)
@@ -83,12 +84,10 @@ async def count(client: Client, condition: str = "") -> tuple[Mapping[Pool, int]
     Raises:
         ServiceUnavailable: Temporal can't be reached.
     """
-    try:
+    with of_temporal():
         ours = {pool: (await client.count_workflows(_query(pool, condition))).count for pool in POOLS}
         all_together = (await client.count_workflows(condition)).count
-        return ours, max(all_together - sum(ours.values()), 0)
-    except RPCError as error:
-        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
+    return ours, max(all_together - sum(ours.values()), 0)
 
 
 async def histories(client: Client, pool: Pool, condition: str = "") -> AsyncGenerator[WorkflowHistory]:
@@ -97,12 +96,10 @@ async def histories(client: Client, pool: Pool, condition: str = "") -> AsyncGen
     Raises:
         ServiceUnavailable: Temporal can't be reached.
     """
-    try:
+    with of_temporal():
         async for found in client.list_workflows(_query(pool, condition)):
             async for history in _of_run(client, found.id, found.run_id):
                 yield history
-    except RPCError as error:
-        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
 
 async def _of_run(client: Client, workflow_id: str, run_id: str) -> AsyncGenerator[WorkflowHistory]:
@@ -120,12 +117,10 @@ async def histories_of(client: Client, runs: Iterable[Replayed]) -> AsyncGenerat
     Raises:
         ServiceUnavailable: Temporal can't be reached.
     """
-    try:
+    with of_temporal():
         for run in runs:
             async for history in _of_run(client, run.workflow_id, run.run_id):
                 yield history
-    except RPCError as error:
-        raise ServiceUnavailable(f"Temporal: {error.message}; try again") from error
 
 
 def parse_history(text: str, source: str) -> tuple[Pool, WorkflowHistory]:

@@ -7,7 +7,7 @@ from datetime import UTC
 from temporalio import activity
 
 from standfast import audit
-from standfast.decision import DecisionRecord, DecisionVerdict, Mode, Refusal, same_person
+from standfast.decision import DecisionRecord, DecisionVerdict, Refusal, may_decide_own, same_person
 from standfast.errors import InvalidInput
 from standfast.settings import Review as ReviewSettings
 from standfast.signing import MAX_AGE, verify
@@ -85,8 +85,8 @@ class Reviewer:
             return Refusal.BAD_SIGNATURE
         if wrong is not None:
             return wrong
-        solo = self._settings.solo and decision.proof is not None and decision.proof.mode is Mode.SOLO
-        if same_person(decision.by, request.requester) and not solo:
+        mode = decision.proof.mode if decision.proof else None
+        if same_person(decision.by, request.requester) and not may_decide_own(mode, solo=self._settings.solo):
             return Refusal.OWN_TICKET
         out_of_scope = decision.verdict is DecisionVerdict.APPROVE and not request.in_scope
         return Refusal.OUT_OF_SCOPE if out_of_scope else None

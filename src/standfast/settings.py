@@ -5,6 +5,7 @@ directory, environment variables `STANDFAST_*` (`STANDFAST_TARGETS__SHOP__WRITER
 two, so that a worker process sees the credentials of its own pool only.
 """
 
+import json
 import os
 import tomllib
 from datetime import timedelta
@@ -23,7 +24,13 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from standfast.decision import Mode
 from standfast.errors import InvalidInput, UnknownTarget
@@ -331,6 +338,18 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
         origin = " and ".join(str(f) for f in files) + " or the environment"
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_shown(e)}" for e in error.errors()]
         raise InvalidInput(f"settings ({origin}): {'; '.join(lines)}") from None
+    except SettingsError as error:
+        raise InvalidInput(f"settings (the environment): {_unread(error)}") from None
+
+
+def _unread(error: SettingsError) -> str:
+    """Return which variable is not the JSON that its setting has to be; its value may hold a secret."""
+    cause = error.__cause__
+    if not isinstance(cause, json.JSONDecodeError):
+        return str(error)
+    prefix = str(Settings.model_config["env_prefix"])
+    named = sorted(name for name, value in os.environ.items() if name.upper().startswith(prefix) and value == cause.doc)
+    return f"{' or '.join(named)}: expected JSON, as this setting has several values: {cause}"
 
 
 def _shown(error: ErrorDetails) -> str:

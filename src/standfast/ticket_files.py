@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from standfast.documents import read_json_documents, validate
-from standfast.errors import InvalidInput, TicketConflict
+from standfast.errors import InvalidInput, TicketConflict, UnknownTarget
 from standfast.settings import Settings
 from standfast.ticket import Ticket
 
@@ -59,9 +59,11 @@ def parse_ticket(value: object, *, source: str, line: int, text: str, settings: 
     try:
         if isinstance(value, dict) and "target" not in value:
             value = value | {"target": settings.default_target_name()}
-        ticket = validate(Ticket, value, source=source, line=line, text=text)
+    except UnknownTarget as error:
+        raise UnknownTarget(f"{source}, line {line}: {error}") from None
+    ticket = validate(Ticket, value, source=source, line=line, text=text)
+    try:
         settings.target(ticket.target)
-    except InvalidInput as error:
-        message = str(error)
-        raise type(error)(message if message.startswith(source) else f"{source}, line {line}: {message}") from None
+    except UnknownTarget as error:
+        raise UnknownTarget(f"{source}, line {line}: field target: {error}") from None
     return ticket

@@ -14,6 +14,24 @@ def is_loopback(address: str) -> bool:
     return urlsplit(address).hostname in LOOPBACK
 
 
+def origin(host: str, port: int) -> str:
+    """Return the address of a web server of ours."""
+    return f"http://{_netloc(host, port)}"
+
+
+def by_the_name(host: str | None, address: str) -> str:
+    """Return an address of this machine by another one of its names; of any other machine, or name, as it is."""
+    parts = urlsplit(address)
+    if host not in LOOPBACK or parts.hostname not in LOOPBACK:
+        return address
+    return parts._replace(netloc=_netloc(host, parts.port)).geturl()
+
+
+def _netloc(host: str, port: int | None) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"
+
+
 def _address(text: str) -> str:
     """Return an address of the web without its last slash; people's sign-in must not go over an open network."""
     parts = urlsplit(text)

@@ -38,7 +38,10 @@ WRONG_TICKETS = {
     "a missing field": (lines({"id": "X-1", "requester": "a"}), "line 1: field body: is required"),
     "an unknown field": (lines(TICKET | {"prio": 1}), "field prio: unknown field, got 1"),
     "a wrong id": (lines(TICKET | {"id": "../x"}), "field id: String should match pattern"),
-    "an unknown target": (lines(TICKET | {"target": "moon"}), "line 1: unknown target 'moon'; the settings name: shop"),
+    "an unknown target": (
+        lines(TICKET | {"target": "moon"}),
+        "line 1: field target: unknown target 'moon'; the settings",
+    ),
     "a long body": (lines(TICKET | {"body": "x" * 65537}), "the body has 65537 bytes, at most 65536 are allowed"),
     "a key twice": ('{"id": "a", "id": "b"}', "the key 'id' occurs twice"),
     "an invalid second line": (lines(TICKET, "{"), "line 2, column 2: not valid JSON"),
@@ -244,7 +247,7 @@ def test_reject_revise_and_cancel(installation: Installation) -> None:
 @pytest.mark.parametrize(
     ("customer", "options", "expected"),
     [
-        (205, ("--comment", "x" * 5000), "field comment: at most 4000 characters are allowed"),
+        (205, ("--comment", "x" * 5000), "the decision: field comment: at most 4000 characters are allowed"),
         (206, ("--comment", "no", "--by", "x" * 400), "field by: at most 320 characters are allowed"),
         (207, ("--comment", "no", "--by", ""), "field by: at least 1 character is required"),
     ],

@@ -170,6 +170,18 @@ async def test_a_page_goes_on_by_itself_when_the_control_database_is_back(
     await clean_up(installation, view)
 
 
+async def test_a_page_whose_news_were_lost_on_the_way_asks_again_until_it_shows_them(
+    installation: Installation, chromium: Browser, url: str
+) -> None:
+    view = await waiting(installation, refund(1055), **about(1055))
+    async with signed_in(chromium, url, installation.settings, expected="ERR_FAILED") as page:
+        await open_ticket(page, view)
+        await page.route(f"**/tickets/{view.workflow_id}", lambda route: route.abort(), times=5)  # more often than told
+        await clean_up(installation, view)
+        await expect(page.locator(".effect.big")).to_contain_text("clean up", timeout=30_000)
+        await expect(page.locator("#live")).to_have_text("")
+
+
 async def test_typed_text_and_focus_survive_news_about_the_same_plan(installation: Installation, page: Page) -> None:
     view = await waiting(installation, refund(1045), **about(1045))
     await open_ticket(page, view)

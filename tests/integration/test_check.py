@@ -248,15 +248,22 @@ def test_a_plan_is_read_from_one_document() -> None:
     assert plan == Plan.model_validate_json(REFUND)
 
 
+def test_an_array_of_operations_is_a_plan_even_an_empty_one() -> None:
+    plan = parse_plan(REFUND, source="plan.json")
+    operations = json.dumps(json.loads(REFUND)["operations"])
+    assert parse_plan(operations, source="plan.json") == plan.model_copy(update={"summary": ""})
+    assert parse_plan("[]", source="plan.json") == Plan()
+
+
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
         ("", ["plan.json", "empty"]),
         ("{", ["plan.json, line 1", "not valid JSON"]),
         ('{"operations": [}', ["line 1, column 17"]),
-        ("[]", ["expected one plan, got 0"]),
-        ('[{"operations": []}, {"operations": []}]', ["expected one plan, got 2"]),
-        ('{"operations": []}\n{"operations": []}', ["expected one plan, got 2"]),
+        ('[{"operations": []}]', ["field operations.0.sql: is required", "operations.0.operations: unknown field"]),
+        ('[{"sql": "SELECT 1"},\n {"sql": 2}]', ["plan.json, line 2: field operations.1.sql", "got 2"]),
+        ('{"operations": []}\n{"operations": []}', ["plan.json, line 2, column 1: not valid JSON: Extra data"]),
         ('"DELETE FROM orders"', ["plan.json, line 1"]),
         ('{"operation": []}', ["field operation", "unknown field"]),
         ('{"operations": [{"params": []}]}', ["operations.0.sql", "required"]),

@@ -204,6 +204,9 @@ async def test_another_user_of_the_machine_reads_nothing(
     assert (await stranger.get("/api/v1/settings")).status_code == 401
     page = await stranger.get("/namespaces/default/workflows", headers={"Accept": "text/html"})
     assert (page.status_code, page.headers["location"]) == (303, f"http://127.0.0.1:{settings.dashboard.port}/")
+    by_ipv6 = {"Accept": "text/html", "Host": f"[::1]:{stranger.base_url.port}"}
+    page = await stranger.get("/namespaces/default/workflows", headers=by_ipv6)
+    assert page.headers["location"] == f"http://[::1]:{settings.dashboard.port}/"
 
 
 @pytest.mark.parametrize(

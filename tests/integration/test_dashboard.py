@@ -386,7 +386,7 @@ async def test_a_form_that_is_none_is_explained(installation: Installation, appr
     view = await waiting(installation, refund(1013), **about(1013))
     answer = await approver.post(f"{page(view)}/decision", data={"verdict": "perhaps"})
     assert answer.status_code == 400
-    assert "field verdict" in answer.text
+    assert "the form: field verdict" in answer.text
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
@@ -431,6 +431,21 @@ async def test_a_dashboard_without_a_signing_key_says_so(installation: Installat
     unable = installation.settings.review.model_copy(update={"signing_key": None})
     assert "no key to sign decisions" in rights(view, local_session(), unable).approve
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
+async def test_the_only_person_of_a_set_up_is_told_that_a_decision_on_an_own_ticket_goes_on_record(
+    installation: Installation,
+) -> None:
+    alone = installation.settings.review.model_copy(update={"solo": True})
+    settings = installation.settings.model_copy(update={"review": alone})
+    own = await waiting(installation, refund(1031), requester=ME.upper(), **about(1031))
+    other = await waiting(installation, refund(1032), **about(1032))
+    async with dashboard(settings) as url, browser(url) as person:
+        await sign_in(settings, person)
+        assert "You opened this ticket and may decide on it" in (await person.get(page(own))).text
+        assert "You opened this ticket" not in (await person.get(page(other))).text
+    for view in (own, other):
+        await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
 async def test_who_decides_second_learns_who_was_first(installation: Installation, approver: httpx.AsyncClient) -> None:

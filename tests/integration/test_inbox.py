@@ -22,7 +22,8 @@ from standfast.codec.requesters import requester_marks
 from standfast.dashboard.inbox import Filter
 from standfast.dashboard.live import Looks
 from standfast.dashboard.sessions import local_session
-from standfast.decision import DecisionVerdict
+from standfast.decision import DecisionVerdict, Mode
+from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.listing import Narrowed, WaitingPage
 from standfast.outcome import State
 from standfast.report import Danger
@@ -140,6 +141,19 @@ async def test_what_a_ticket_would_change_is_listed_though_no_worker_serves_it(
     assert "Updates 3 rows in shop.orders, deletes nothing, in shop." in text
 
 
+async def test_a_decision_that_no_worker_hears_says_for_how_long_it_was_waited_for(
+    installation: Installation, temporal: Client, somebody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("standfast.client._ON_RECORD", timedelta(seconds=1))
+    unheard = ticket(somebody, "Of nobody's queue")
+    await wait_in_vain(temporal, unheard, report())
+    seen = {"plan_digest": "0" * 64, "fingerprint": "0" * 64}
+    with pytest.raises(ServiceUnavailable, match=f"no core worker answered for {unheard.workflow_id} within 1 s"):
+        await installation.client.decide(
+            unheard.workflow_id, verdict=DecisionVerdict.APPROVE, by="ben@example.com", mode=Mode.CLI, **seen
+        )
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def crowd(installation: Installation, temporal: Client) -> tuple[Narrowed, list[str]]:
     """Tickets of all dangers, bunched and at one time, and how they should be listed."""
@@ -234,6 +248,20 @@ async def test_an_address_that_we_never_gave_out_is_refused_in_words(
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_namespace_that_is_none_is_named_whatever_is_asked_for(installation: Installation) -> None:
+    config = (await cluster.connect(installation.settings)).config() | {"namespace": "nowhere"}
+    elsewhere = Standfast(Client(**config), installation.settings)
+    for question in (
+        elsewhere.tickets(),
+        elsewhere.page(limit=1),
+        elsewhere.rows(["ticket/shop/1"]),
+        elsewhere.waiting_count(elsewhere.narrowed()),
+        elsewhere.view("ticket/shop/1"),
+    ):
+        with pytest.raises(InvalidInput, match=r"Temporal has no namespace 'nowhere'; .* temporal\.namespace"):
+            await question
 
 
 async def test_each_filter_shows_what_passes_it_and_nothing_else(

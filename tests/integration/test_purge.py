@@ -22,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import batch, cluster, shown
 from standfast.batch import BatchState, Pace, TicketState
+from standfast.cli.purge import MEANING
 from standfast.client import Standfast
 from standfast.codec.sealing import Seal
 from standfast.decision import DecisionVerdict
@@ -199,6 +200,10 @@ async def test_a_dry_run_tells_what_would_be_removed_and_removes_nothing(kept: K
     done = await kept.purge()
     assert done.removed == told.removed
     assert (await kept.purge(dry_run=True)).removed.get("payloads", 0) == 0
+
+
+async def test_people_are_told_of_everything_that_a_purge_removes(kept: Kept) -> None:
+    assert (await kept.purge(dry_run=True, histories=True)).removed.keys() == MEANING.keys()
 
 
 async def test_what_was_purged_can_not_be_taken_back_and_says_so(kept: Kept) -> None:

@@ -58,6 +58,13 @@ def test_a_key_file_is_for_its_owner_and_never_written_over(folder: Path, with_k
     assert in_use(folder) == with_key_file
 
 
+def test_a_key_file_that_cannot_be_written_is_named(folder: Path) -> None:
+    (folder / "file").touch()
+    for place, reason in (("missing/keys.toml", "No such file or directory"), ("file/keys.toml", "Not a directory")):
+        with pytest.raises(InvalidInput, match=rf"^{place}: can't be written: {reason}$"):
+            keys("keys", "new", "--file", place)
+
+
 def test_keys_are_listed_without_the_keys(folder: Path, with_key_file: KeyRing) -> None:
     active = with_key_file.active
     assert json.loads(keys("--json", "keys", "list")) == [

@@ -68,6 +68,18 @@ def test_a_wrong_setting_is_named(clean: Path, text: str, message: str) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize(
+    "name", ["STANDFAST_TARGETS", "standfast_review__reminders", "STANDFAST_TARGETS__SHOP__SCHEMAS"]
+)
+def test_a_variable_that_is_not_the_json_it_has_to_be_is_named_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    with pytest.raises(InvalidInput, match=rf"settings \(the environment\): {name}: expected JSON") as raised:
+        load_settings()
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_missing_file_is_named(clean: Path) -> None:
     with pytest.raises(InvalidInput, match=r"nope\.toml: can't be read"):
         load_settings(clean / "nope.toml")

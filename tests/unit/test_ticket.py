@@ -12,7 +12,7 @@ from standfast.errors import InvalidInput, TicketConflict, UnknownTarget
 from standfast.outcome import State
 from standfast.settings import Settings, Target
 from standfast.ticket import MAX_BODY_BYTES, MAX_BYTES, NoTicket, Ticket
-from standfast.ticket_files import parse_tickets
+from standfast.ticket_files import parse_numbered_tickets, parse_tickets
 from standfast.view import TicketView
 
 ONE_TARGET = Settings(targets={"shop": Target()})
@@ -72,6 +72,31 @@ def test_an_array_may_have_an_item_on_each_line() -> None:
     assert [t.id for t in parse_tickets(text, source="t", settings=ONE_TARGET)] == ["A", "B"]
 
 
+def test_each_wrong_ticket_of_an_array_is_named_with_its_own_line() -> None:
+    wrong = [ticket(id="B", priority=7), ticket(id="C", subject={"priority": "body"}, body=3)]
+    text = f"\n[{json.dumps(ticket())},\n{json.dumps(wrong[0])},\n{json.dumps(wrong[1], indent=1)}]\n"
+    line = 4 + json.dumps(wrong[1], indent=1).partition('"body":')[0].count("\n")
+    skipped: list[InvalidInput] = []
+    parse_tickets(text, source="t", settings=ONE_TARGET, on_invalid=skipped.append)
+    assert [str(error).partition(": ")[0] for error in skipped] == ["t, line 3", f"t, line {line}"]
+    assert "field body" in str(skipped[1])
+
+
+def test_tickets_of_an_array_keep_their_lines() -> None:
+    of_four_lines = json.dumps({"id": "B", "body": "", "requester": "ana"}, indent=0).replace("{\n", "{")
+    text = f"[\n{json.dumps(ticket(id='A'))},\n\n{of_four_lines}, {json.dumps(ticket(id='C'))}]"
+    numbered = parse_numbered_tickets(text, source="t", settings=ONE_TARGET)
+    assert [(line, each.id) for line, each in numbered] == [(2, "A"), (4, "B"), (7, "C")]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_json_lines_end_where_json_has_line_ends(separator: str, end: str) -> None:
+    bodies = [f"one{separator}two", "three"]
+    lines = [json.dumps(ticket(id=f"T-{n}", body=body), ensure_ascii=False) for n, body in enumerate(bodies)]
+    assert [t.body for t in parse_tickets(end.join(lines), source="t", settings=ONE_TARGET)] == bodies
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -101,7 +126,7 @@ def test_no_file_of_tickets_asks_for_an_undo(value: str | None) -> None:
 
 
 def test_an_unknown_target_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownTarget, match=r"unknown target 'hr'; the settings name: crm, shop"):
+    with pytest.raises(UnknownTarget, match=r"line 1: field target: unknown target 'hr'; the settings name: crm, shop"):
         parse_tickets(json.dumps(ticket(target="hr")), source="t.json", settings=TWO_TARGETS)
 
 

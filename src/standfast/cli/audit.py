@@ -2,14 +2,13 @@
 
 import re
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output, moment
-from standfast.cli.stats import age
+from standfast.cli.stats import ago
 from standfast.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def export(invocation: Invocation, since: str | None) -> None:
     from standfast.domain import canonical_json  # noqa: PLC0415
     from standfast.verification.streams import control_url, reading  # noqa: PLC0415
 
-    after = None if since is None else datetime.now(UTC) - age(since)
+    after = None if since is None else ago(since)
 
     async def work() -> None:
         async with reading(control_url(invocation.settings())) as connection:

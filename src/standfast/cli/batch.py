@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from standfast.batch import MAX_AT_ONCE, MAX_PER_MINUTE, Pace, Progress, Result, TicketState
 from standfast.cli.invocation import Invocation, pass_invocation, read_text, run
 from standfast.cli.output import Output
 from standfast.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from standfast.batch import Progress, Result
     from standfast.batching.client import Batches
     from standfast.ticket import Ticket
 
@@ -40,8 +40,10 @@ def batch() -> None:
 @batch.command(short_help="Start a batch, or find it, and follow it, as `batch FILE` does.")
 @click.argument("file")
 @click.option("--id", "batch_id", default=None, help="The batch's name.  [default: made from its content]")
-@click.option("--at-once", default=20, show_default=True, type=click.IntRange(1, 500), help="Tickets under way.")
-@click.option("--per-minute", default=None, type=click.IntRange(1, 60_000), help="Tickets started in a minute.")
+@click.option(
+    "--at-once", default=20, show_default=True, type=click.IntRange(1, MAX_AT_ONCE), help="Tickets under way."
+)
+@click.option("--per-minute", default=None, type=click.IntRange(1, MAX_PER_MINUTE), help="Tickets started in a minute.")
 @click.option("--skip-invalid", is_flag=True, help="Leave out the invalid tickets of the file.")
 @click.option("--detach", is_flag=True, help="Start it, and don't wait for it.")
 @pass_invocation
@@ -60,8 +62,6 @@ def start(
     Nothing is started if one ticket is invalid. Tickets that wait for a person keep no others from being started. Exit
     code 0 if every ticket ended as done, 1 if one did not.
     """
-    from standfast.batch import Pace  # noqa: PLC0415 - commands import when they run
-
     output = invocation.output
     source, tickets = _tickets(invocation, file, skip_invalid=skip_invalid)
     pace = Pace(at_once=at_once, per_minute=per_minute)
@@ -178,7 +178,6 @@ def _tickets(invocation: Invocation, file: str, *, skip_invalid: bool) -> tuple[
 
 
 async def _follow(batches: "Batches", batch_id: str, output: Output) -> int:
-    from standfast.batch import TicketState  # noqa: PLC0415
     from standfast.cli.bar import Bar  # noqa: PLC0415
 
     shown: Progress | None = None
@@ -194,7 +193,7 @@ async def _follow(batches: "Batches", batch_id: str, output: Output) -> int:
     return 0 if shown.states == {TicketState.DONE: shown.tickets} else NOT_THROUGH
 
 
-def _report(progress: "Progress", output: Output) -> None:
+def _report(progress: Progress, output: Output) -> None:
     """Print how far a batch is."""
     _print(output, progress, f"batch {progress.batch_id}  {progress.state}")
     if not output.as_json:
@@ -210,7 +209,7 @@ def _print(output: Output, document: Any, line: str) -> None:
         output.line(line)
 
 
-def _result(result: "Result") -> dict[str, Any]:
+def _result(result: Result) -> dict[str, Any]:
     """Return one line of the results."""
     ending = result.ending
     execution = ending.execution if ending else None

@@ -71,7 +71,7 @@ def cancel(invocation: Invocation, ticket: str) -> None:
 
 @click.command()
 @click.argument("ticket")
-@_by
+@click.option("--by", default=None, help="Who asks for it, if not the user of this system; you vouch for it.")
 @pass_invocation
 def undo(invocation: Invocation, ticket: str, by: str | None) -> None:
     """Take back what TICKET has changed: starts a ticket of its own, which is validated and waits for a person."""

@@ -13,10 +13,11 @@ from standfast.errors import InvalidInput
 if TYPE_CHECKING:
     from standfast.retention.purge import Purged
 
-_MEANING = {
+MEANING = {
     "payloads": "large payloads",
     "payload_bytes": "their bytes",
     "answers": "answers of models (model, tokens and price stay)",
+    "shown": "contents of tickets as people were shown them (the audit chain keeps their hashes)",
     "batch_tickets": "tickets of batches (their states stay)",
     "sessions": "sessions that had expired",
     "login_links": "login links that had expired",
@@ -25,6 +26,7 @@ _MEANING = {
     "row_images": "images of changed rows",
     "histories": "histories in Temporal",
 }
+"""What a purge removes, for people."""
 
 
 @click.command()
@@ -33,9 +35,9 @@ _MEANING = {
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
 @pass_invocation
 def purge(invocation: Invocation, before: str, histories: bool, dry_run: bool) -> None:
-    """Remove the content of tickets that ended before DATE (UTC): large payloads, answers of models, and from the
-    ledgers statements and images of rows. What these tickets changed can't be taken back then. That they were, their
-    figures, and the audit chain stay. Open tickets are never touched.
+    """Remove the content of tickets that ended before DATE (UTC): large payloads, answers of models, what people were
+    shown, and from the ledgers statements and images of rows. What these tickets changed can't be taken back then. That
+    they were, their figures, and the audit chain stay. Open tickets are never touched.
 
     Needs `control.owner`, and `targets.NAME.owner` for each ledger. Interrupted, it goes on when called again.
     """  # noqa: D205 - click shows it as one paragraph
@@ -68,8 +70,8 @@ def _moment(text: str) -> datetime:
 def _page(found: "Purged", output: Output) -> None:
     done = "would be removed" if found.dry_run else "removed"
     output.line(f"{found.tickets} tickets ended before {moment(found.before)} and had content left; {done}:", "bold")
-    for what, meaning in _MEANING.items():
-        if found.removed.get(what):
-            output.line(f"  {found.removed[what]:>12,} {meaning}")
+    for kind, number in found.removed.items():
+        if number:
+            output.line(f"  {number:>12,} {MEANING[kind]}")
     for target in found.left:
         output.line(f"the ledger of {target} was left alone: targets.{target}.owner is not set", "yellow")

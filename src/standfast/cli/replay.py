@@ -22,7 +22,9 @@ BREAKS = 1
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--open", "open_", is_flag=True, help="Replay everything that is under way on the connected cluster.")
+@click.option(
+    "--open", "open_", is_flag=True, help="What is under way on the connected cluster.  [default without FILEs]"
+)
 @click.option("--all", "all_", is_flag=True, help="Also what has ended and is remembered: it is shown and undone yet.")
 @pass_invocation
 def replay(invocation: Invocation, files: tuple[str, ...], open_: bool, all_: bool) -> int:
@@ -31,8 +33,8 @@ def replay(invocation: Invocation, files: tuple[str, ...], open_: bool, all_: bo
     Nothing is changed anywhere. Names what would break if this code were deployed, and why; exit code 1 then. Run it
     with the new version's code and the settings of the llm pool before any worker of the new version is started.
     """
-    if bool(files) == (open_ or all_):
-        raise click.UsageError("expected --open, --all, or files")
+    if files and (open_ or all_):
+        raise click.UsageError("--open and --all replay what the cluster has, and exclude files")
     logging.disable()  # what is logged about a replay is in its result
     report = _Report(invocation.output)
     with report.progress:

@@ -45,15 +45,17 @@ def up(invocation: Invocation) -> None:
 
 
 @click.command()
-@click.option("--pool", required=True, type=click.Choice(_POOLS), help="Which task queue to serve.")
+@click.option("--pool", "pools", required=True, multiple=True, type=click.Choice(_POOLS), help="Which task queue.")
 @pass_invocation
-def worker(invocation: Invocation, pool: str) -> None:
+def worker(invocation: Invocation, pools: tuple[str, ...]) -> None:
     """Run one worker pool until SIGTERM: core, llm or database, each with the credentials that it needs."""
     from standfast.steps import Pool  # noqa: PLC0415
     from standfast.worker import run as serve  # noqa: PLC0415
 
+    if len(pools) > 1:
+        raise click.UsageError(f"one process serves one pool, got {' and '.join(pools)}; start one for each")
     _log()
-    run(serve(Pool(pool), invocation.settings()))
+    run(serve(Pool(pools[0]), invocation.settings()))
 
 
 @click.command()
@@ -155,13 +157,14 @@ async def announce(stack: "Stack", output: Output) -> None:
 async def _new_link(settings: "Settings") -> str:
     from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
     from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.web_address import origin  # noqa: PLC0415
 
     if settings.dashboard.sign_in is not None:
         raise InvalidInput(
             "dashboard.oidc or dashboard.trusted_proxy signs people in; login links are for none of them"
         )
     async with Databases(settings, application="standfast login-link") as databases:
-        address = settings.dashboard.url or f"http://{settings.dashboard.host}:{settings.dashboard.port}"
+        address = settings.dashboard.url or origin(settings.dashboard.host, settings.dashboard.port)
         return await new_login_link(databases, address)
 
 

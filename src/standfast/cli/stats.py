@@ -25,7 +25,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def stats(invocation: Invocation, targets: tuple[str, ...], since: str | None, limit: int) -> None:
     """Show figures over the newest tickets: how long they waited and took, what failed and how long it took to go on,
     retries, what models cost, and what was not paid again because the answer was on record."""  # noqa: D205, D209 - click shows it as one paragraph
-    after = None if since is None else datetime.now(UTC) - age(since)
+    after = None if since is None else ago(since)
 
     async def work() -> "Stats":
         async with invocation.client() as client:
@@ -36,6 +36,18 @@ def stats(invocation: Invocation, targets: tuple[str, ...], since: str | None, l
         invocation.output.document(found)
     else:
         _page(found, invocation.output, after)
+
+
+def ago(text: str, *, option: str = "--since") -> datetime:
+    """Return the moment that was `90m`, `24h` or `7d` ago, as given by an option.
+
+    Raises:
+        InvalidInput: it is none, or before all dates.
+    """
+    try:
+        return datetime.now(UTC) - age(text, option=option)
+    except OverflowError:
+        raise InvalidInput(f"{option} {text!r}: no date is so long ago") from None
 
 
 def age(text: str, *, option: str = "--since") -> timedelta:

@@ -12,7 +12,7 @@ from standfast.dashboard.origin import Cookie
 from standfast.dashboard.reading import BODY, read_body, read_query, read_text, refuse_body
 from standfast.dashboard.tickets import workflow_id
 from standfast.dashboard.viewing import Viewing
-from standfast.decision import Mode, same_person
+from standfast.decision import may_decide_own, same_person
 from standfast.documents import read_json
 from standfast.errors import NotPermitted
 from standfast.settings import Settings
@@ -41,7 +41,7 @@ class Api:
         value = read_json(text, source=BODY)
         ticket = parse_ticket(value, source=BODY, line=1, text=text, settings=self._settings)
         session = request.state.session
-        alone = self._settings.review.solo and session.mode is Mode.SOLO  # who may approve own tickets anyway
+        alone = may_decide_own(session.mode, solo=self._settings.review.solo)
         if not same_person(ticket.requester, session.user) and not alone:
             # Else one could open a ticket in another's name, and approve it.
             raise NotPermitted(f"{session.user!r} submits tickets in this name only, got {ticket.requester!r}")

@@ -37,6 +37,7 @@ from standfast.scope import Scope
 from standfast.settings import Settings
 from standfast.storage.external import external_storage, retrieved
 from standfast.store.connections import Databases
+from standfast.web_address import origin
 
 PREFIX = "/codec"
 _DECODING = (f"{PREFIX}/decode", f"{PREFIX}/download")  # the latter of a large payload, on demand
@@ -66,7 +67,7 @@ def build_codec_server(
             # A UI of one's own at another address may ask, from the pages of that address.
             Middleware(
                 CORSMiddleware,
-                allow_origins=[origin] if (origin := _origin(settings.temporal.ui)) else [],
+                allow_origins=[ui] if (ui := _origin(settings.temporal.ui)) else [],
                 allow_methods=["POST"],
                 allow_headers=_ASKED_FOR,
                 allow_credentials=True,
@@ -131,7 +132,7 @@ class Admission:
             scope = _required(request)
             return None if scope in session.scopes else problem(403, "scope-missing", refusal(session, scope))
         if "text/html" in request.headers.get("accept", ""):
-            login = self._dashboard.url or f"http://{request.url.hostname}:{self._dashboard.port}"
+            login = self._dashboard.url or origin(str(request.url.hostname), self._dashboard.port)
             return RedirectResponse(f"{login}/", status_code=303)
         return problem(
             401,

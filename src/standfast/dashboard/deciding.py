@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
 from standfast.dashboard.text import moment
-from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Mode, Refusal, Seen, same_person
+from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Refusal, Seen, may_decide_own, same_person
 from standfast.domain import Submission, digest
 from standfast.errors import DecisionRefused, NotPermitted
 from standfast.outcome import State
@@ -54,7 +54,7 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
         reason = "This dashboard has no key to sign decisions with; set review.signing_key."
     elif Scope.DECIDE not in session.scopes:
         reason = "You may look at this ticket, but not decide on it: that takes the scope decide."
-    elif same_person(view.ticket.requester, session.user) and not (review.solo and session.mode is Mode.SOLO):
+    elif same_person(view.ticket.requester, session.user) and not may_decide_own(session.mode, solo=review.solo):
         reason = "You opened this ticket; somebody else has to decide."
     if reason:
         return Rights(approve=reason, send_back=reason)

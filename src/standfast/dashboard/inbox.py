@@ -14,7 +14,7 @@ from starlette.responses import Response
 from standfast.client import Standfast
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.sessions import Session
-from standfast.decision import Mode, same_person
+from standfast.decision import may_decide_own, same_person
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.listing import ListedTicket, WaitingPage
 from standfast.outcome import State
@@ -191,8 +191,9 @@ class Inbox:
             return ""
         if any(same_person(session.user, by) for by in ticket.summary.approvals):
             return "you have approved it"
-        solo = self._settings.review.solo and session.mode is Mode.SOLO
-        return "you opened it" if same_person(session.user, ticket.summary.requester) and not solo else ""
+        if may_decide_own(session.mode, solo=self._settings.review.solo):
+            return ""
+        return "you opened it" if same_person(session.user, ticket.summary.requester) else ""
 
 
 def _place(name: str, value: str | None) -> int | None:

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -19,6 +18,7 @@ from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.story import story
 from standfast.dashboard.viewing import Viewing
+from standfast.decision import may_decide_own, same_person
 from standfast.documents import validate
 from standfast.errors import (
     DecisionRefused,
@@ -35,7 +35,7 @@ from standfast.settings import Settings
 from standfast.ticket import WORKFLOW_ID
 from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
-from standfast.web_address import LOOPBACK
+from standfast.web_address import by_the_name
 
 ROWS_SHOWN = 100
 """Of one table; what an operation changes beyond that is counted, not shown."""
@@ -90,7 +90,7 @@ class TicketPages:
         fields = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
         fields["comment"] = fields.get("comment", "").replace("\r\n", "\n")
         try:
-            form = validate(DecisionForm, fields, source="the form", line=1, text="")
+            form = validate(DecisionForm, fields, source="the form", line=None, text="")
             await deliver(self._standfast, workflow_id(request), request.state.session, form)
         except UnknownTicket:
             raise
@@ -151,6 +151,7 @@ class TicketPages:
     async def _page(
         self, request: Request, *, refused: str = "", fields: dict[str, str] | None = None, status: int = 200
     ) -> Response:
+        session, review = request.state.session, self._settings.review
         view, entries = await asyncio.gather(
             self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
         )
@@ -161,7 +162,7 @@ class TicketPages:
             self._revisions(view),
         )
         if request.method != "HEAD":  # which shows nobody a plan
-            await self._viewing.note(view, request.state.session)
+            await self._viewing.note(view, session)
         return self._renderer.page(
             request,
             "ticket.html",
@@ -172,10 +173,10 @@ class TicketPages:
             conflicts=conflicts,
             undos=undos,
             revisions=revised,
-            rights=rights(view, request.state.session, self._settings.review),
-            approvers=approvers(view, self._settings.review),
-            may_cancel=Scope.DECIDE in request.state.session.scopes and not view.state.is_end,
-            solo=self._settings.review.solo and view.ticket.requester == request.state.session.user,
+            rights=rights(view, session, review),
+            approvers=approvers(view, review),
+            may_cancel=Scope.DECIDE in session.scopes and not view.state.is_end,
+            solo=same_person(view.ticket.requester, session.user) and may_decide_own(session.mode, solo=review.solo),
             ui_link=_by_this_name(request, self._standfast.ui_link(view.workflow_id)),
             story=None if entries is None else story(entries, partial(_by_this_name, request)),
             refused=refused,
@@ -214,10 +215,7 @@ class TicketPages:
 
 def _by_this_name(request: Request, link: str | None) -> str | None:
     """Return the link by the name under which this machine was asked: a session's cookie is for one name."""
-    parts = urlsplit(link or "")
-    if parts.hostname not in LOOPBACK or request.url.hostname not in LOOPBACK:
-        return link
-    return parts._replace(netloc=f"{request.url.hostname}:{parts.port}").geturl()
+    return link and by_the_name(request.url.hostname, link)
 
 
 def _content(view: TicketView) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Tokens:
             ServiceUnavailable: the control database can't be reached.
         """
         chosen = {"name": name, "user": user, "scopes": list(scopes)}
-        new = validate(NewToken, chosen, source="the token", line=1, text="")
+        new = validate(NewToken, chosen, source="the token", line=None, text="")
         if not new.scopes:
             raise InvalidInput(f"token {name!r} has no scope; expected at least one of: {', '.join(Scope)}")
         token, granted = PREFIX + secrets.token_urlsafe(TOKEN_BYTES), in_order(new.scopes)

@@ -26,6 +26,7 @@ from standfast.steps import Pool
 from standfast.store.connections import Role
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, JOURNAL_ROLE, STORAGE_ROLE
+from standfast.web_address import origin
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -85,7 +86,7 @@ class Stack:
     @property
     def dashboard_url(self) -> str:
         """Address of the dashboard."""
-        return f"http://{self.settings.dashboard.host}:{self.settings.dashboard.port}"
+        return origin(self.settings.dashboard.host, self.settings.dashboard.port)
 
     async def _start(self, resources: AsyncExitStack) -> None:
         _check(self._chosen)
@@ -124,7 +125,7 @@ class Stack:
             "temporal": Temporal(
                 address=temporal.address,
                 namespace=NAMESPACE,
-                ui=f"http://{codec_server.host}:{codec_server.port}",
+                ui=origin(codec_server.host, codec_server.port),
                 environment_configuration=False,
             ),
             "codec_server": codec_server.model_copy(update={"ui": temporal.ui}),

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from standfast.documents import read_json_documents, validate
-from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.documents import read_json, validate
+from standfast.errors import ServiceUnavailable
 from standfast.plan import Plan
 from standfast.report import SafetyReport
 from standfast.safety.constraints import Constraints, default_constraints
@@ -75,13 +75,9 @@ async def _twins(url: str, constraints: Constraints) -> AsyncIterator[tuple[Conn
 
 
 def parse_plan(text: str, *, source: str) -> Plan:
-    """Return the plan in a JSON document.
+    """Return the plan that a JSON document is; an array is one of operations.
 
     Raises:
         InvalidInput: naming source, line, field, value and what was expected.
     """
-    documents = list(read_json_documents(text, source=source))
-    if len(documents) != 1:
-        raise InvalidInput(f"{source}: expected one plan, got {len(documents)}")
-    ((line, document, value),) = documents
-    return validate(Plan, value, source=source, line=line, text=document)
+    return validate(Plan, read_json(text, source=source), source=source, line=1, text=text)

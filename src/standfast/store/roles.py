@@ -14,6 +14,7 @@ from psycopg import sql
 
 from standfast.errors import InvalidInput
 from standfast.store.connections import PINNED, Connection, Role
+from standfast.store.names import too_many_bytes
 from standfast.store.sql import statements
 
 CONTROL_ROLE = "standfast_control"
@@ -22,7 +23,6 @@ STORAGE_ROLE = "standfast_storage"
 CONTROL_ROLES = (CONTROL_ROLE, JOURNAL_ROLE, STORAGE_ROLE)
 OBSERVER = "observer"
 RUNS_PLANS = (Role.REHEARSER, Role.WRITER)
-_MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
 _TABLES = frozenset({"r", "p"})
 _WRITABLE = _TABLES | {"v"}
 _SQL = statements(__package__, "roles.sql")
@@ -75,11 +75,11 @@ def role_name(target: str, role: Role | str) -> str:
     """Return the name of a target's database role: of a `Role`, or of the `OBSERVER`.
 
     Raises:
-        InvalidInput: it would be longer than PostgreSQL's 63 bytes.
+        InvalidInput: it would be too long for PostgreSQL.
     """
     name = f"standfast_{target}_{role}"
-    if len(name) > _MAX_NAME_BYTES:
-        longest = _MAX_NAME_BYTES - len(name) + len(target)
+    if excess := too_many_bytes(name):
+        longest = len(target) - excess
         raise InvalidInput(f"target name {target!r} is too long for a role's name; use at most {longest} characters")
     return name
 

@@ -8,16 +8,16 @@ name of its ticket, and a later attempt ends what carries that name.
 import hashlib
 
 from standfast.store.connections import Connection
+from standfast.store.names import too_many_bytes
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "takeover.sql")
-_MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
 
 
 def session_name(workflow_id: str) -> str:
     """Return the application name for transactions of a ticket; pass it on with `set_config(..., true)`."""
     name = f"standfast {workflow_id}"
-    if len(name.encode()) > _MAX_NAME_BYTES:
+    if too_many_bytes(name):
         name = f"standfast {hashlib.sha256(workflow_id.encode()).hexdigest()[:48]}"
     return name
 

@@ -4,8 +4,12 @@ import pytest
 from starlette.requests import Request
 
 from standfast.dashboard.identity import SignInRefused, admitted, required
+from standfast.dashboard.tokens import Tokens
 from standfast.decision import Mode
+from standfast.errors import InvalidInput
 from standfast.scope import Scope
+from standfast.settings import Settings
+from standfast.store.connections import Databases
 
 TABLE = {"support": (Scope.VIEW, Scope.SUBMIT), "approvers": (Scope.DECIDE,)}
 
@@ -28,6 +32,13 @@ TABLE = {"support": (Scope.VIEW, Scope.SUBMIT), "approvers": (Scope.DECIDE,)}
 def test_whatever_changes_something_and_is_no_submission_is_a_decision(method: str, path: str, scope: Scope) -> None:
     scope_of = {"type": "http", "method": method, "path": path, "headers": [], "server": ("127.0.0.1", 8765)}
     assert required(Request(scope_of)) is scope
+
+
+async def test_a_wrong_token_is_told_by_its_field_and_by_no_line_as_it_stands_in_no_file() -> None:
+    with pytest.raises(InvalidInput, match=r"^the token: field name: "):
+        await Tokens(Databases(Settings(), application="test")).create(
+            "-x", user="ana@example.com", scopes=[Scope.VIEW], lasts=None, created_by="ben@example.com"
+        )
 
 
 def test_scopes_of_several_groups_add_up_and_unknown_groups_count_for_nothing() -> None:

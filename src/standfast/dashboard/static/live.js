@@ -7,6 +7,7 @@ let shown = region?.dataset.shown; // the plan and rows that the reader has look
 let source = null;
 let busy = false;
 let again = false;
+let retry = 0;
 const typed = new Map(); // by field; kept while there is no form, as during a rehearsal
 
 function say(text) {
@@ -72,23 +73,32 @@ async function refresh() {
   again = busy;
   if (busy) return;
   busy = true;
+  clearTimeout(retry);
   try {
     const response = await fetch(region.dataset.page);
     if (new URL(response.url).pathname === "/login") return location.assign("/login");
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.querySelector("[data-live]");
-    if (!fresh) return say("Not up to date; trying again");
+    if (!fresh) return refreshLater();
     const before = remember();
     Object.assign(region.dataset, fresh.dataset);
     region.replaceChildren(...fresh.childNodes);
     document.title = page.title;
     restore(before);
+    if (!source) say("");
+    else if (source.readyState === EventSource.OPEN) say("Live");
   } catch {
-    say("Not up to date; trying again");
+    refreshLater();
   } finally {
     busy = false;
     if (again) refresh();
   }
+}
+
+function refreshLater() {
+  say("Not up to date; trying again");
+  clearTimeout(retry);
+  retry = setTimeout(() => document.hidden || refresh(), 2000); // who comes back to a hidden page is told what is new
 }
 
 function connect() {

@@ -1,0 +1,61 @@
+"""The command line does what was asked for, or says what is wrong with it; it never does half of it."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from standfast.cli.program import program
+from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.local.ports import free_port
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STANDFAST_CONFIG", raising=False)
+    monkeypatch.setenv("STANDFAST_HOME", str(tmp_path / "home"))
+    yield tmp_path
+    logging.disable(logging.NOTSET)  # some commands log nothing, in a process of their own
+
+
+def standfast(*arguments: str) -> str:
+    done = CliRunner().invoke(program, arguments, standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [("stats",), ("audit", "export")])
+def test_an_age_beyond_all_dates_is_refused(command: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput, match=r"^--since '999999d': no date is so long ago$"):
+        standfast(*command, "--since", "999999d")
+
+
+def test_a_worker_of_two_pools_is_refused_rather_than_one_of_them_left_out() -> None:
+    with pytest.raises(click.UsageError, match="one process serves one pool, got core and llm"):
+        standfast("worker", "--pool", "core", "--pool", "llm")
+
+
+@pytest.mark.parametrize("options", [(), ("--open",), ("--all",)])
+def test_a_replay_of_no_files_asks_the_cluster(folder: Path, options: tuple[str, ...]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "standfast.toml").write_text(
+        f'[temporal]\naddress = "{address}"\nenvironment_configuration = false\n[encryption]\nenabled = false\n'
+    )
+    with pytest.raises(ServiceUnavailable, match=f"Temporal at {address} can't be reached"):
+        standfast("replay", *options)
+
+
+@pytest.mark.parametrize("option", ["--open", "--all"])
+def test_a_replay_of_files_and_of_the_cluster_at_once_is_refused(option: str) -> None:
+    with pytest.raises(click.UsageError, match="exclude files"):
+        standfast("replay", "history.json", option)
+
+
+@pytest.mark.parametrize(("command", "who"), [("undo", "Who asks for it"), ("reject", "Who decides")])
+def test_help_says_whose_name_is_wanted(command: str, who: str) -> None:
+    assert who in standfast(command, "--help")
