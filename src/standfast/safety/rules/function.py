@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
-from standfast.safety.parsing import Name
+from standfast.safety.grammar.statement import Name
 from standfast.safety.resolution import Function
 from standfast.safety.rules.case import Case, Example, Rule
 
