@@ -177,6 +177,7 @@ OVERTAKEN = "Overtaken"
 # are the target's.
 REPORT_GOOD_FOR = timedelta(minutes=5)
 
+_PLANNER_ID = re.compile(r"/plan/\d+$")
 _BESIDE = re.compile(r"/(plan/\d+|rehearsal)$")
 _SUMMARY = 2000  # characters of a plan's summary that is made of remarks
 
@@ -262,6 +263,16 @@ def pause(policy: RetryPolicy, attempt: int) -> timedelta:
     longest = policy.maximum_interval or 100 * policy.initial_interval
     doublings = min(attempt - 1, 20)  # more would not fit a timedelta
     return min(longest, policy.initial_interval * 2.0**doublings)
+
+
+def planner_id(ticket: str, plan_number: int) -> str:
+    """Return the workflow id of the planner that makes one plan of the ticket with this one."""
+    return f"{ticket}/plan/{plan_number}"
+
+
+def is_planner(workflow_id: str) -> bool:
+    """Tell whether a workflow is a planner's."""
+    return _PLANNER_ID.search(workflow_id) is not None
 
 
 def ticket_of(workflow_id: str) -> str:

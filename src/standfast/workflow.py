@@ -135,7 +135,7 @@ class TicketWorkflow:
         plan: Plan = await workflow.execute_child_workflow(
             steps.PLANNER,
             steps.PlanRequest(context=context, previous=previous, feedback=feedback),
-            id=f"{self._view.workflow_id}/plan/{number}",
+            id=steps.planner_id(self._view.workflow_id, number),
             task_queue=Pool.LLM,
             result_type=Plan,
             execution_timeout=steps.PLANNER_RUN,
