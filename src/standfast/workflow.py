@@ -43,7 +43,7 @@ Result = TypeVar("Result")
 CANCELLED_REASON = "Cancelled; nothing was changed."
 
 
-@workflow.defn(name="Ticket")
+@workflow.defn(name=steps.TICKET)
 class TicketWorkflow:
     """One ticket, from its submission to its end."""
 

@@ -45,7 +45,7 @@ _ENDINGS = 200  # are recorded together at most: a payload of moderate size
 _LATELY = timedelta(minutes=1)  # what speed is measured over
 
 
-@workflow.defn(name="Batch")
+@workflow.defn(name=steps.BATCH)
 class BatchWorkflow:
     """One batch, from its first ticket to its last one's end."""
 

@@ -13,6 +13,7 @@ from standfast import visibility
 from standfast.audit import Row
 from standfast.errors import NotPermitted, ServiceUnavailable
 from standfast.settings import Settings
+from standfast.steps import TICKET
 from standfast.store.connections import Connection, address, open_connection
 from standfast.store.sql import statements
 from standfast.verification import histories
@@ -84,7 +85,7 @@ async def executed(ledger: Connection) -> AsyncIterator[Executed]:
 
 async def runs(temporal: Client, targets: Sequence[str]) -> AsyncIterator[Run]:
     """Yield the runs of tickets that Temporal has; it lists them by time, so this list alone is held in memory."""
-    query = 'WorkflowType = "Ticket"'
+    query = f'WorkflowType = "{TICKET}"'
     if targets:
         names = ", ".join(f'"{target}"' for target in targets)
         query += f" AND {visibility.TARGET.name} IN ({names})"
