@@ -519,6 +519,6 @@ def _details(view: TicketView) -> str:
     """Return Markdown for Temporal's UI, made of our own words only: ticket and model text could forge links."""
     lines = [f"**{view.state}**"]
     if view.report is not None:
-        lines += [effect_sentence((o.counts for o in view.report.operations), view.ticket.target)]
+        lines += [view.report.effect(view.ticket.target)]
         lines += [f"- `{finding.rule}` {finding.verdict}" for finding in view.report.all_findings]
     return "\n".join(lines)
