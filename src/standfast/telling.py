@@ -68,14 +68,14 @@ async def of_end(answered: Sequence[Payload], converter: DataConverter) -> Told:
 
 async def of_start(given: Sequence[Payload], converter: DataConverter) -> Told:
     """Return what a ticket's workflow was started with; errors as of `of_step`."""
-    ticket = await ticket_of(given, converter)
+    ticket = await ticket_at_start(given, converter)
     if ticket is None:
         return Told(words="not with a ticket", failed=True)
     words = f"for {ticket.requester}" + (f", takes {ticket.undo_of} back" if ticket.undo_of else "")
     return Told(words=words, detail={"requester": ticket.requester, "undo_of": ticket.undo_of})
 
 
-async def ticket_of(given: Sequence[Payload], converter: DataConverter) -> Ticket | None:
+async def ticket_at_start(given: Sequence[Payload], converter: DataConverter) -> Ticket | None:
     """Return the ticket that a run was started with, None if there was none; errors as of `of_step`."""
     start = (await _read(given, Start, converter)).root
     if isinstance(start, Carried):

@@ -93,9 +93,9 @@ class TicketWorkflow:
             report = await self._validate(context, plan, approved or asked)
             match evaluate(report, plans_made=plans_made, asked=(approved or asked) is not None):
                 case Path.BLOCK:
-                    return await self._end(State.BLOCKED, _objections(report)[0])
+                    return await self._end(State.BLOCKED, _reasons_to_block(report)[0])
                 case Path.REPLAN:
-                    plan, plans_made = await self._plan(context, plan, _objections(report)), plans_made + 1
+                    plan, plans_made = await self._plan(context, plan, _reasons_to_block(report)), plans_made + 1
                     approved = asked = None
                     continue
                 case Path.ASK if not still_approved(approved, report):
@@ -505,7 +505,7 @@ def _root_message(error: BaseException) -> str:
     return " ".join(message.split()) or type(error).__name__
 
 
-def _objections(report: SafetyReport) -> tuple[str, ...]:
+def _reasons_to_block(report: SafetyReport) -> tuple[str, ...]:
     """Return what speaks against a blocked plan, the agent's own refusal to plan first."""
     blocking = (f for f in report.all_findings if f.verdict is Verdict.BLOCK)
     return tuple(f"{finding.rule}: {finding.message}" for finding in blocking) or ("blocked",)
