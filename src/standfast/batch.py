@@ -96,7 +96,7 @@ class Pace(Record):
     """How many may be started in a minute; None is as many as possible."""
 
 
-class Carried(Record):
+class CarriedBatch(Record):
     """What one run of the batch's workflow leaves to the next."""
 
     started_at: datetime
@@ -123,7 +123,7 @@ class Batch(Record):
     pace: Pace = Pace()
     events_per_run: int = Field(default=4_000, ge=50)
     """Its history begins anew after so many events; Temporal itself suggests it soon after that."""
-    carried: Carried | None = None
+    carried: CarriedBatch | None = None
     """None in the first run."""
 
     @property

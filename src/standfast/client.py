@@ -45,13 +45,13 @@ from standfast.errors import (
 from standfast.histories import Histories
 from standfast.listing import ListedTicket, Narrowed, Waiting, WaitingPage
 from standfast.outcome import Outcome, State
-from standfast.rehearsal import RehearsalWorkflow, rehearsal_id
+from standfast.rehearsal import RehearsalWorkflow
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
 from standfast.signing import sign
 from standfast.spending import spending, spending_by_day
 from standfast.stats import KnownFacts, Stats, TicketFacts, facts, summarized
-from standfast.steps import WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest
+from standfast.steps import TICKET, WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest, rehearsal_id
 from standfast.storage.external import external_storage
 from standfast.store.connections import Databases
 from standfast.submission import DIGEST, start_options
@@ -190,7 +190,7 @@ class Standfast:
         """
         known = (await self._handle(workflow_id).describe()).raw_description
         kind = known.workflow_execution_info.type.name
-        if kind != "Ticket":
+        if kind != TICKET:
             raise UnknownTicket(f"{workflow_id} is no ticket, but a workflow of type {kind}")
         if known.pending_workflow_task.attempt > 1:
             events = (await self._histories.one(workflow_id)).events

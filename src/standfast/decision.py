@@ -83,8 +83,8 @@ def may_decide_own(mode: Mode | None, *, solo: bool) -> bool:
     return solo and mode is Mode.SOLO
 
 
-Seen = Annotated[Text, StringConstraints(max_length=128)]
-"""A digest, or whatever somebody sends for one."""
+ShortText = Annotated[Text, StringConstraints(max_length=128)]
+"""A digest, a signature, the id of a key, or whatever somebody sends for one."""
 Comment = Annotated[Text, StringConstraints(max_length=4_000)]
 
 
@@ -93,11 +93,11 @@ class Proof(Submission):
 
     id: Annotated[Text, StringConstraints(min_length=8, max_length=64)]
     """Unique per decision: the same id again is the same decision."""
-    key_id: Seen
+    key_id: ShortText
     """Which of the configured public keys verifies the signature."""
     mode: Mode
     issued_at: datetime
-    signature: Seen
+    signature: ShortText
     """Ed25519 over the canonical JSON of workflow id, decision and this proof without its signature; base64."""
 
 
@@ -105,9 +105,9 @@ class Decision(Submission):
     """One person's word on one plan with one effect."""
 
     verdict: DecisionVerdict
-    plan_digest: Seen
+    plan_digest: ShortText
     """What was seen: the report's plan digest..."""
-    fingerprint: Seen
+    fingerprint: ShortText
     """...and the report's fingerprint over the rows."""
     by: Annotated[Text, StringConstraints(min_length=1, max_length=320)]
     comment: Comment = ""

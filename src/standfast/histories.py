@@ -18,7 +18,7 @@ from standfast.settings import Settings
 from standfast.spending import model_calls
 from standfast.stats import planner_workflows
 from standfast.store.connections import Databases
-from standfast.telling import ticket_of
+from standfast.telling import ticket_at_start
 from standfast.timeline import Calls, TimelineEntry, timeline, undo_asked_for
 from standfast.translation import of_ticket
 from standfast.undo import undo_id
@@ -125,7 +125,7 @@ class Histories:
                     row = listing.row(await handle.describe())
                     first = await anext(handle.fetch_history_events(page_size=1))
                 began = first.workflow_execution_started_event_attributes
-                ticket = await ticket_of(began.input.payloads, self._converter(undo))
+                ticket = await ticket_at_start(began.input.payloads, self._converter(undo))
                 if ticket is not None and ticket.undo_of == workflow_id:
                     found.append(undo_asked_for(row, ticket, began.original_execution_run_id))
         return found

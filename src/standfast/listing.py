@@ -20,6 +20,7 @@ from standfast.domain import Record
 from standfast.errors import InvalidInput, StandfastError
 from standfast.outcome import State
 from standfast.report import Danger, Verdict
+from standfast.steps import TICKET
 from standfast.visibility import ORDER, ORDERS, REQUESTER, RISK, RULES, STATE, SUMMARY, TARGET, TicketRow, TicketSummary
 
 _PLACES = ORDERS * len(Danger)
@@ -162,7 +163,7 @@ async def others(temporal: Client, narrowed: Narrowed, states: Sequence[State], 
 
 def tickets_in(states: Sequence[State] = ()) -> str:
     """Return the condition for tickets in one of the states, or in any if none is named."""
-    query = 'WorkflowType = "Ticket" AND ExecutionStatus != "ContinuedAsNew"'
+    query = f'WorkflowType = "{TICKET}" AND ExecutionStatus != "ContinuedAsNew"'
     return f"{query} AND ({' OR '.join(_in_states(states))})" if states else query
 
 

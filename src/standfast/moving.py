@@ -14,9 +14,9 @@ from temporalio.client import Client, WorkflowHistory
 from standfast.deployment import Deployments
 from standfast.replay import POOLS, Replayed, histories, histories_of, replayed
 from standfast.settings import Settings
-from standfast.steps import Pool, ticket_of
+from standfast.steps import BATCH, Pool, ticket_of
 
-_NO_BATCH = 'WorkflowType != "Batch"'
+_NO_BATCH = f'WorkflowType != "{BATCH}"'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from standfast.report import SafetyReport, Verdict
 
-MAX_PLANS = 3
+MAX_PLANS_IN_A_ROW = 3
 """How many plans the agent may make before findings that it could mend block the ticket."""
 
 
@@ -48,6 +48,6 @@ def evaluate(report: SafetyReport, *, plans_made: int, asked: bool) -> Path:
     if report.verdict is Verdict.APPROVAL:
         return Path.ASK
     blocking = [finding for finding in report.all_findings if finding.verdict is Verdict.BLOCK]
-    if plans_made < MAX_PLANS and blocking and all(finding.mendable for finding in blocking):
+    if plans_made < MAX_PLANS_IN_A_ROW and blocking and all(finding.mendable for finding in blocking):
         return Path.REPLAN
     return Path.BLOCK

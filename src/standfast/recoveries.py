@@ -18,6 +18,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
+from standfast import steps
 from standfast.domain import Record
 
 WORKFLOW = "workflow"
@@ -26,8 +27,15 @@ WORKER_LOST = "worker-lost"
 TIMED_OUT = "timed-out"
 WORKFLOW_TASK_FAILED = "workflow-task-failed"
 
-_STEPS = {"gather": "context", "validate": "validation", "execute": "execution", "settle": "execution"}
-_STEPS |= {"review": "decision", "remind": "decision", "conclude": "end"}
+_STEPS = {
+    steps.GATHER.name: "context",
+    steps.VALIDATE.name: "validation",
+    steps.REVIEW.name: "decision",
+    steps.REMIND.name: "decision",
+    steps.EXECUTE.name: "execution",
+    steps.SETTLE.name: "execution",
+    steps.CONCLUDE.name: "end",
+}
 _GAVE_UP = (RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, RetryState.RETRY_STATE_TIMEOUT)
 
 

@@ -6,15 +6,8 @@ with workflow.unsafe.imports_passed_through():
     import standfast.steps  # noqa: F401 - by its full name first, see standfast.workflow
     from standfast import steps
 
-REHEARSAL = "Rehearsal"
 
-
-def rehearsal_id(ticket: str) -> str:
-    """Return the workflow id of the rehearsals beside the ticket with this one; there is one at a time."""
-    return f"{ticket}/rehearsal"
-
-
-@workflow.defn(name=REHEARSAL)
+@workflow.defn(name=steps.REHEARSAL)
 class RehearsalWorkflow:
     """One rehearsal."""
 

@@ -155,6 +155,10 @@ class SafetyReport(Record):
         """Findings about the plan, then about each operation in order."""
         return self.findings + tuple(f for o in self.operations for f in o.findings)
 
+    def effect(self, target: str) -> str:
+        """Return what the plan would do to `target`, in one sentence."""
+        return effect_sentence((operation.counts for operation in self.operations), target)
+
 
 class Danger(StrEnum):
     """How much harm a waiting plan could do; those that could do more are looked at first."""

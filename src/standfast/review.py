@@ -11,7 +11,7 @@ from standfast.decision import DecisionRecord, DecisionVerdict, Refusal, may_dec
 from standfast.errors import InvalidInput
 from standfast.settings import Review as ReviewSettings
 from standfast.signing import MAX_AGE, verify
-from standfast.steps import RemindRequest, ReviewRequest
+from standfast.steps import REMIND, REVIEW, RemindRequest, ReviewRequest
 from standfast.store.connections import Databases
 
 logger = logging.getLogger("standfast.worker")
@@ -38,7 +38,7 @@ class Reviewer:
         self._databases = databases
         self._settings = settings
 
-    @activity.defn(name="review")
+    @activity.defn(name=REVIEW.name)
     async def review(self, request: ReviewRequest) -> DecisionRecord:
         """Verify the decision's proof and the person's right to take it, and append it to the audit chain.
 
@@ -58,7 +58,7 @@ class Reviewer:
             )
         return record.model_copy(update={"receipt": receipt})
 
-    @activity.defn(name="remind")
+    @activity.defn(name=REMIND.name)
     async def remind(self, request: RemindRequest) -> None:
         """Put on record, and into the log, that a plan waits in vain; who may approve from now on is there, too.
 

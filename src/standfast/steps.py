@@ -15,7 +15,7 @@ from temporalio.common import Priority, RetryPolicy
 from standfast.batch import Cancelled, CancelRequest, Page, PageRequest, Recorded, RecordRequest
 from standfast.context import Context
 from standfast.decision import Decision, DecisionRecord, Refusal
-from standfast.domain import Record
+from standfast.domain import Record, Submission
 from standfast.errors import PayloadTooLarge
 from standfast.outcome import Execution, State
 from standfast.plan import Operation, Plan
@@ -75,6 +75,14 @@ class Recalled(Record):
         """
         summary = f"Takes {undo_of} back. {'; '.join(self.remarks)}"
         return Plan(summary=summary.strip()[:_SUMMARY], operations=self.operations or ())
+
+
+class Filling(Record):
+    """What became of an agent's choice of a playbook: a plan, or why there is none."""
+
+    plan: Plan | None = None
+    refused: str = ""
+    """For the agent, which chooses again."""
 
 
 class ValidateRequest(Record):
@@ -164,10 +172,10 @@ class ConcludeRequest(Record):
     undo_of: str | None
 
 
+TICKET, PLANNER, REHEARSAL, BATCH = "Ticket", "Planner", "Rehearsal", "Batch"
+"""Types of workflows. A planner is the ticket's child that makes a plan; a rehearsal stands beside the ticket."""
 APPROVAL_DEADLINE = "approval deadline"
 """Summary of the timer after which a ticket expires."""
-PLANNER = "Planner"
-"""Type of the child workflow that makes a plan."""
 DRIFTED = "Drifted"
 """Error type of an execution that found other rows than the report; nothing was changed."""
 OVERTAKEN = "Overtaken"
@@ -177,6 +185,7 @@ OVERTAKEN = "Overtaken"
 # are the target's.
 REPORT_GOOD_FOR = timedelta(minutes=5)
 
+_PLANNER_ID = re.compile(r"/plan/\d+$")
 _BESIDE = re.compile(r"/(plan/\d+|rehearsal)$")
 _SUMMARY = 2000  # characters of a plan's summary that is made of remarks
 
@@ -232,14 +241,6 @@ MODEL_RETRY = RetryPolicy(
     non_retryable_error_types=_NEVER_AGAIN,
 )
 TOOL_RETRY = _RETRY
-# A function of one's own may hold a whole agent, and each further attempt may pay for it again.
-OWN_FUNCTION = timedelta(minutes=15)
-OWN_FUNCTION_RETRY = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
-    maximum_interval=timedelta(seconds=30),
-    maximum_attempts=3,
-    non_retryable_error_types=_NEVER_AGAIN,
-)
 
 # The batch's workflow replays thousands of events. Its tickets don't wait for it: only the next ones do.
 BATCH_TASK = timedelta(seconds=10)
@@ -262,6 +263,21 @@ def pause(policy: RetryPolicy, attempt: int) -> timedelta:
     longest = policy.maximum_interval or 100 * policy.initial_interval
     doublings = min(attempt - 1, 20)  # more would not fit a timedelta
     return min(longest, policy.initial_interval * 2.0**doublings)
+
+
+def planner_id(ticket: str, plan_number: int) -> str:
+    """Return the workflow id of the planner that makes one plan of the ticket with this one."""
+    return f"{ticket}/plan/{plan_number}"
+
+
+def rehearsal_id(ticket: str) -> str:
+    """Return the workflow id of the rehearsals beside the ticket with this one; there is one at a time."""
+    return f"{ticket}/rehearsal"
+
+
+def is_planner(workflow_id: str) -> bool:
+    """Tell whether a workflow is a planner's."""
+    return _PLANNER_ID.search(workflow_id) is not None
 
 
 def ticket_of(workflow_id: str) -> str:
@@ -321,6 +337,27 @@ RECALL: Step[RecallRequest, Recalled] = Step(
     result=Recalled,
     start_to_close=timedelta(seconds=30),
     give_up_after=_OUTAGE,
+)
+# A function of one's own may hold a whole agent, and each further attempt may pay for it again.
+PLAN: Step[Context, Plan] = Step(
+    name="plan",
+    pool=Pool.LLM,
+    result=Plan,
+    start_to_close=timedelta(minutes=15),
+    give_up_after=None,  # their number is limited instead
+    retry=RetryPolicy(
+        initial_interval=timedelta(seconds=1),
+        maximum_interval=timedelta(seconds=30),
+        maximum_attempts=3,
+        non_retryable_error_types=_NEVER_AGAIN,
+    ),
+)
+FILL_PLAYBOOK: Step[Submission, Filling] = Step(
+    name="fill_playbook",
+    pool=Pool.LLM,
+    result=Filling,
+    start_to_close=timedelta(seconds=10),  # no I/O: the playbooks were read when the worker started
+    give_up_after=timedelta(minutes=10),
 )
 VALIDATE: Step[ValidateRequest, SafetyReport] = Step(
     name="validate",

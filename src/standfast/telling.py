@@ -7,15 +7,15 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 
+from standfast import steps
 from standfast.carried import Carried, Start
 from standfast.context import Context
 from standfast.decision import DecisionRecord
-from standfast.domain import Record
 from standfast.outcome import Execution, Outcome
 from standfast.plan import Plan
 from standfast.report import SafetyReport, Verdict
 from standfast.spending import ModelCall
-from standfast.steps import Recalled, RemindRequest, Settled
+from standfast.steps import Filling, Recalled, RemindRequest, Settled
 from standfast.ticket import Ticket
 
 _TOOL_REFUSALS = ("model_retry", "tool_failed", "run_cancelled")
@@ -45,7 +45,7 @@ async def of_step(
         PayloadRefused: a payload was changed, or belongs to another workflow than `converter`.
         PayloadLost: one was stored, and isn't there any more.
     """
-    if activity == "remind":
+    if activity == steps.REMIND.name:
         return _reminder(await _read(asked, RemindRequest, converter))
     if activity in _STEPS:
         kind, tell = _STEPS[activity]
@@ -68,14 +68,14 @@ async def of_end(answered: Sequence[Payload], converter: DataConverter) -> Told:
 
 async def of_start(given: Sequence[Payload], converter: DataConverter) -> Told:
     """Return what a ticket's workflow was started with; errors as of `of_step`."""
-    ticket = await ticket_of(given, converter)
+    ticket = await ticket_at_start(given, converter)
     if ticket is None:
         return Told(words="not with a ticket", failed=True)
     words = f"for {ticket.requester}" + (f", takes {ticket.undo_of} back" if ticket.undo_of else "")
     return Told(words=words, detail={"requester": ticket.requester, "undo_of": ticket.undo_of})
 
 
-async def ticket_of(given: Sequence[Payload], converter: DataConverter) -> Ticket | None:
+async def ticket_at_start(given: Sequence[Payload], converter: DataConverter) -> Ticket | None:
     """Return the ticket that a run was started with, None if there was none; errors as of `of_step`."""
     start = (await _read(given, Start, converter)).root
     if isinstance(start, Carried):
@@ -118,14 +118,7 @@ def _recalled(recalled: Recalled) -> Told:
     return Told(words=_count(number, "operation"), detail={"operations": number, "remarks": recalled.remarks})
 
 
-class _Filling(Record):
-    """What became of the choice of a playbook, as the planner's own module has it."""
-
-    plan: Plan | None = None
-    refused: str = ""
-
-
-def _filled(filling: _Filling) -> Told:
+def _filled(filling: Filling) -> Told:
     if filling.plan is None:
         return Told(words=f"sent back: {filling.refused[:_SHORT]}", detail={"outcome": "refused"}, failed=True)
     return _plan(filling.plan)
@@ -193,13 +186,13 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 _STEPS: Mapping[str, tuple[type[Any], Callable[[Any], Told]]] = {
-    "gather": (Context, _context),
-    "plan": (Plan, _plan),
-    "recall": (Recalled, _recalled),
-    "fill_playbook": (_Filling, _filled),
-    "validate": (SafetyReport, _report),
-    "review": (DecisionRecord, _decision),
-    "execute": (Execution, _execution),
-    "settle": (Settled, _settled),
-    "conclude": (str, _receipt),
+    steps.GATHER.name: (Context, _context),
+    steps.PLAN.name: (Plan, _plan),
+    steps.RECALL.name: (Recalled, _recalled),
+    steps.FILL_PLAYBOOK.name: (Filling, _filled),
+    steps.VALIDATE.name: (SafetyReport, _report),
+    steps.REVIEW.name: (DecisionRecord, _decision),
+    steps.EXECUTE.name: (Execution, _execution),
+    steps.SETTLE.name: (Settled, _settled),
+    steps.CONCLUDE.name: (str, _receipt),
 }

@@ -17,7 +17,7 @@ from standfast.domain import Record
 from standfast.errors import PayloadLost
 from standfast.recoveries import Recovery, recoveries, step_of, time_of, words_of
 from standfast.spending import ModelCall
-from standfast.steps import APPROVAL_DEADLINE
+from standfast.steps import APPROVAL_DEADLINE, TICKET
 from standfast.telling import NOTHING, Told
 from standfast.ticket import Ticket
 from standfast.visibility import TicketRow
@@ -181,7 +181,7 @@ class _Reader:
 
     async def _workflow_started(self, event: HistoryEvent) -> None:
         started = event.workflow_execution_started_event_attributes
-        self._is_planner = started.workflow_type.name != "Ticket"
+        self._is_planner = started.workflow_type.name != TICKET
         if self._is_planner:
             self._add(event, "planning", "planner workflow started")
         elif started.continued_execution_run_id:

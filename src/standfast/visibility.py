@@ -11,7 +11,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAtt
 
 from standfast.domain import Record
 from standfast.outcome import State
-from standfast.report import Danger, Verdict, deleted_rows, effect_sentence
+from standfast.report import Danger, Verdict, deleted_rows
 from standfast.ticket import Ticket
 from standfast.view import TicketView
 
@@ -61,7 +61,7 @@ class TicketSummary(Record):
         report = view.report
         if report is None:
             return summary
-        sentence = effect_sentence((operation.counts for operation in report.operations), view.ticket.target)
+        sentence = report.effect(view.ticket.target)
         return summary.model_copy(
             update={
                 "effect": sentence if len(sentence) <= _SENTENCE else f"{sentence[:_SENTENCE]}…",

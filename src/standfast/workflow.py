@@ -43,7 +43,7 @@ Result = TypeVar("Result")
 CANCELLED_REASON = "Cancelled; nothing was changed."
 
 
-@workflow.defn(name="Ticket")
+@workflow.defn(name=steps.TICKET)
 class TicketWorkflow:
     """One ticket, from its submission to its end."""
 
@@ -93,9 +93,9 @@ class TicketWorkflow:
             report = await self._validate(context, plan, approved or asked)
             match evaluate(report, plans_made=plans_made, asked=(approved or asked) is not None):
                 case Path.BLOCK:
-                    return await self._end(State.BLOCKED, _objections(report)[0])
+                    return await self._end(State.BLOCKED, _reasons_to_block(report)[0])
                 case Path.REPLAN:
-                    plan, plans_made = await self._plan(context, plan, _objections(report)), plans_made + 1
+                    plan, plans_made = await self._plan(context, plan, _reasons_to_block(report)), plans_made + 1
                     approved = asked = None
                     continue
                 case Path.ASK if not still_approved(approved, report):
@@ -135,7 +135,7 @@ class TicketWorkflow:
         plan: Plan = await workflow.execute_child_workflow(
             steps.PLANNER,
             steps.PlanRequest(context=context, previous=previous, feedback=feedback),
-            id=f"{self._view.workflow_id}/plan/{number}",
+            id=steps.planner_id(self._view.workflow_id, number),
             task_queue=Pool.LLM,
             result_type=Plan,
             execution_timeout=steps.PLANNER_RUN,
@@ -505,7 +505,7 @@ def _root_message(error: BaseException) -> str:
     return " ".join(message.split()) or type(error).__name__
 
 
-def _objections(report: SafetyReport) -> tuple[str, ...]:
+def _reasons_to_block(report: SafetyReport) -> tuple[str, ...]:
     """Return what speaks against a blocked plan, the agent's own refusal to plan first."""
     blocking = (f for f in report.all_findings if f.verdict is Verdict.BLOCK)
     return tuple(f"{finding.rule}: {finding.message}" for finding in blocking) or ("blocked",)
@@ -519,6 +519,6 @@ def _details(view: TicketView) -> str:
     """Return Markdown for Temporal's UI, made of our own words only: ticket and model text could forge links."""
     lines = [f"**{view.state}**"]
     if view.report is not None:
-        lines += [effect_sentence((o.counts for o in view.report.operations), view.ticket.target)]
+        lines += [view.report.effect(view.ticket.target)]
         lines += [f"- `{finding.rule}` {finding.verdict}" for finding in view.report.all_findings]
     return "\n".join(lines)

@@ -40,7 +40,7 @@ from standfast.settings import Encryption
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
-from standfast.verification import chain, histories, streams
+from standfast.verification import chain, streams, traces
 from standfast.verification import verify as verification
 from standfast.verification.verify import Verified, verify
 from tests.integration.installation import PASSWORD, Installation, database_name, installed
@@ -724,7 +724,7 @@ def pass_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         def now(cls, tz: tzinfo | None = None) -> Self:
             return super().now(tz) + passed
 
-    real = histories.retention
+    real = traces.retention
 
     async def slow(client: Client) -> timedelta:
         nonlocal passed
@@ -732,7 +732,7 @@ def pass_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         return passed
 
     monkeypatch.setattr(verification, "datetime", Clock)
-    monkeypatch.setattr(histories, "retention", slow)
+    monkeypatch.setattr(traces, "retention", slow)
 
 
 async def deleted(temporal: Client, workflow_id: str) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from standfast.plan import Operation, Plan
 from standfast.report import Verdict
 from standfast.safety.check import check
-from standfast.safety.parsing import StatementRefused, parse_statement
+from standfast.safety.grammar.parsing import parse_statement
+from standfast.safety.grammar.statement import StatementRefused
 from tests.corpus import CONSTRAINTS
 from tests.corpus.mutations import mutated_statements
 from tests.integration.clinic import Clinic

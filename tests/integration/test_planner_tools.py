@@ -14,7 +14,7 @@ from pydantic_ai.usage import RunUsage
 from standfast.context import Column
 from standfast.domain import MASK
 from standfast.errors import UnknownTarget
-from standfast.planner.tools import MAX_BYTES, MAX_ROWS, DatabaseTools, Scope
+from standfast.planner.tools import MAX_BYTES, MAX_ROWS, DatabaseTools, ToolDeps
 from standfast.settings import Settings
 from standfast.store.connections import Databases
 from tests.integration.installation import prepare
@@ -39,7 +39,7 @@ CREATE VIEW shop.slow AS SELECT g AS id, pg_sleep(1)::text AS note FROM generate
 GRANT SELECT ON shop.history, shop."Odd ""name", shop.slow TO standfast_shop_reader;
 GRANT SELECT (id, name, mood, vip, since) ON shop.customers TO standfast_shop_reader;
 """
-CONTEXT = RunContext(deps=Scope(target="shop"), model=TestModel(), usage=RunUsage())
+CONTEXT = RunContext(deps=ToolDeps(target="shop"), model=TestModel(), usage=RunUsage())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -165,13 +165,13 @@ async def test_a_table_without_texts_says_so(tools: DatabaseTools) -> None:
 
 
 async def test_an_unknown_target_is_no_mistake_of_the_model(tools: DatabaseTools) -> None:
-    elsewhere = RunContext(deps=Scope(target="crm"), model=TestModel(), usage=RunUsage())
+    elsewhere = RunContext(deps=ToolDeps(target="crm"), model=TestModel(), usage=RunUsage())
     with pytest.raises(UnknownTarget):
         await tools.describe_table(elsewhere, "orders")
 
 
 MASKING = RunContext(
-    deps=Scope(target="shop", masked=("shop.customers.name", "shop.customers.since")),
+    deps=ToolDeps(target="shop", masked=("shop.customers.name", "shop.customers.since")),
     model=TestModel(),
     usage=RunUsage(),
 )

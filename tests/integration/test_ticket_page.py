@@ -19,8 +19,8 @@ from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, PayloadLost
 from standfast.listing import Narrowed
 from standfast.outcome import State
-from standfast.rehearsal import rehearsal_id
 from standfast.shown import find
+from standfast.steps import rehearsal_id
 from standfast.store.connections import Databases
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, Installation, installed

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from standfast.cli.program import program
 from standfast.local.temporal import TemporalServer
-from standfast.safety.catalogue import document
+from standfast.safety.rule_book import document
 from standfast.safety.rules import RULES
 from standfast.settings import Settings, Target
 from standfast.sign_in import Oidc, TrustedProxy

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from standfast.path import MAX_PLANS, Path, evaluate, still_approved
+from standfast.path import MAX_PLANS_IN_A_ROW, Path, evaluate, still_approved
 from standfast.report import Finding, RowCounts, SafetyReport, Verdict, effect_sentence
 
 
@@ -36,7 +36,7 @@ def test_a_forbidden_plan_is_blocked(mendable: tuple[bool, ...]) -> None:
 
 
 def test_the_agent_gets_a_bounded_number_of_tries() -> None:
-    assert evaluate(report(Verdict.BLOCK, mendable=(True,)), plans_made=MAX_PLANS, asked=False) is Path.BLOCK
+    assert evaluate(report(Verdict.BLOCK, mendable=(True,)), plans_made=MAX_PLANS_IN_A_ROW, asked=False) is Path.BLOCK
 
 
 def test_the_worst_finding_decides() -> None:

@@ -27,6 +27,7 @@ from standfast.client import Standfast
 from standfast.errors import DecisionRefused, PayloadLost, PayloadRefused, TicketConflict, UnknownTicket
 from standfast.outcome import State
 from standfast.settings import Settings
+from standfast.steps import BATCH_CANCEL, BATCH_PAGE, BATCH_RECORD
 from standfast.store.connections import Databases
 from standfast.visibility import TicketRow
 
@@ -44,7 +45,7 @@ class Batching:
         self._databases = databases
         self._settings = settings
 
-    @activity.defn(name="batch_page")
+    @activity.defn(name=BATCH_PAGE.name)
     async def page(self, request: PageRequest) -> Page:
         """Return the next tickets.
 
@@ -56,7 +57,7 @@ class Batching:
                 await register.take_back()  # of an earlier workflow of this batch, which did not get to its end
             return Page(tickets=await register.page(request.first))
 
-    @activity.defn(name="batch_record")
+    @activity.defn(name=BATCH_RECORD.name)
     async def record(self, request: RecordRequest) -> Recorded:
         """Write down what the workflow saw, look at what it didn't see, and count.
 
@@ -83,7 +84,7 @@ class Batching:
                 looked_up_to=_last(others),
             )
 
-    @activity.defn(name="batch_cancel")
+    @activity.defn(name=BATCH_CANCEL.name)
     async def cancel(self, request: CancelRequest) -> Cancelled:
         """Leave out what was not started, and ask some tickets that the batch has started to end, if that is wanted.
 

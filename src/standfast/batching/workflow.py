@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
         Batch,
         BatchState,
         CancelRequest,
-        Carried,
+        CarriedBatch,
         Ended,
         Ending,
         NumberedTicket,
@@ -45,7 +45,7 @@ _ENDINGS = 200  # are recorded together at most: a payload of moderate size
 _LATELY = timedelta(minutes=1)  # what speed is measured over
 
 
-@workflow.defn(name="Batch")
+@workflow.defn(name=steps.BATCH)
 class BatchWorkflow:
     """One batch, from its first ticket to its last one's end."""
 
@@ -252,8 +252,8 @@ class BatchWorkflow:
             cancelled = await steps.BATCH_CANCEL(request, summary=f"cancel what is left after {after}")
         return True
 
-    def _carried(self) -> Carried:
-        return Carried(
+    def _carried(self) -> CarriedBatch:
+        return CarriedBatch(
             started_at=self._started_at,
             handed_out=self._handed_out,
             window=tuple(self._window),
@@ -316,9 +316,9 @@ class BatchWorkflow:
         return BatchState.PAUSED if self._paused else BatchState.RUNNING
 
 
-def _nothing(batch: Batch, now: datetime) -> Carried:
+def _nothing(batch: Batch, now: datetime) -> CarriedBatch:
     """Return what the first run of a batch begins with."""
-    return Carried(
+    return CarriedBatch(
         started_at=now,
         handed_out=0,
         window=(),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from standfast.cli.output import Output, moment
 from standfast.outcome import Outcome
 from standfast.plan import Plan
-from standfast.report import OperationReport, RowChange, SafetyReport, Undo, Verdict, effect_sentence
+from standfast.report import OperationReport, RowChange, SafetyReport, Undo, Verdict
 from standfast.view import TicketView
 
 _STYLES = {Verdict.AUTO: "green", Verdict.APPROVAL: "yellow", Verdict.BLOCK: "red"}
@@ -41,7 +41,7 @@ def ticket_page(view: TicketView, conflicts: Sequence[str], output: Output) -> N
 def report_page(plan: Plan, report: SafetyReport, target: str, output: Output) -> None:
     """Print what a plan would do, and what speaks against it."""
     output.line(f"verdict: {report.verdict}", f"bold {_STYLES[report.verdict]}")
-    output.line(effect_sentence((o.counts for o in report.operations), target))
+    output.line(report.effect(target))
     output.line(f"plan {report.plan_digest[:12]}, rehearsed {moment(report.rehearsed_at)}")
     for finding in report.findings:
         output.line(f"  {finding.verdict:<8}  {finding.rule}  {finding.message}", _STYLES[finding.verdict])

@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
 from standfast.dashboard.text import moment
-from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Refusal, Seen, may_decide_own, same_person
+from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Refusal, ShortText, may_decide_own, same_person
 from standfast.domain import Submission, digest
 from standfast.errors import DecisionRefused, NotPermitted
 from standfast.outcome import State
@@ -26,14 +26,14 @@ class DecisionForm(Submission):
     """What a person sends: a verdict on exactly what was seen."""
 
     verdict: DecisionVerdict
-    plan_digest: Seen
-    fingerprint: Seen
+    plan_digest: ShortText
+    fingerprint: ShortText
     by: str = ""
     """Who decides: the name of who sends it, which is taken if none is given."""
     comment: Annotated[Comment, StringConstraints(strip_whitespace=True)] = ""
     deleted_rows: str = ""
     """Typed by who approves a plan that deletes rows: how many."""
-    judgement: Seen = ""
+    judgement: ShortText = ""
     """What the rules said when it was seen, see `judgement`; empty if that was not looked at."""
 
 

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from standfast.dashboard import text
-from standfast.report import effect_sentence
 
 
 class Renderer:
@@ -26,7 +25,7 @@ class Renderer:
         self._environment.filters.update(
             moment=text.moment, json_value=text.json_value, parameter=text.parameter, visible=text.visible
         )
-        self._environment.globals.update(effect_sentence=effect_sentence, age=text.age)
+        self._environment.globals.update(age=text.age)
 
     def page(self, request: Request, template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
         """Return the page that `template` makes of `content`; it also knows the `session`, None if there is none.

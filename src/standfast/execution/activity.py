@@ -32,7 +32,7 @@ class Executor:
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
-    @activity.defn(name="execute")
+    @activity.defn(name=steps.EXECUTE.name)
     async def execute(self, request: ExecuteRequest) -> Execution:
         """Execute the plan and return the ledger's row about it; the recorded one if it was executed before.
 

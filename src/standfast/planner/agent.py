@@ -12,7 +12,7 @@ from standfast.plan import Plan
 from standfast.planner.durable_agent import DurableAgent
 from standfast.planner.playbooks import Playbook, PlaybookChoice
 from standfast.planner.prompt import instructions
-from standfast.planner.tools import DatabaseTools, Scope
+from standfast.planner.tools import DatabaseTools, ToolDeps
 from standfast.settings import Settings
 from standfast.store.connections import Databases
 
@@ -28,10 +28,10 @@ def built_in_agent(settings: Settings, databases: Databases, playbooks: Sequence
         InvalidInput: the model is unknown, or its provider lacks a key or a package.
     """
     answers: Any = [Plan, PlaybookChoice] if playbooks else Plan
-    agent = Agent[Scope, Any](
+    agent = Agent[ToolDeps, Any](
         _model(settings, playbooks),
         name=_NAME,
-        deps_type=Scope,
+        deps_type=ToolDeps,
         output_type=answers,
         toolsets=[DatabaseTools(databases).toolset()],
         retries=_CORRECTIONS,
@@ -40,7 +40,7 @@ def built_in_agent(settings: Settings, databases: Databases, playbooks: Sequence
         agent,
         name=_NAME,
         instructions=instructions(playbooks),
-        deps=lambda request: Scope(target=request.context.ticket.target, masked=request.context.masked),
+        deps=lambda request: ToolDeps(target=request.context.ticket.target, masked=request.context.masked),
     )
 
 

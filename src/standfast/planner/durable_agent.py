@@ -26,7 +26,6 @@ from temporalio.workflow import ActivityConfig
 from standfast import steps
 from standfast.errors import InvalidInput
 from standfast.plan import Plan
-from standfast.planner.filling import FILL
 from standfast.planner.playbooks import NONE, PlaybookChoice
 from standfast.planner.prompt import objection, prompt
 from standfast.steps import PlanRequest
@@ -118,7 +117,7 @@ class DurableAgent:
                 return answer
             if answer.playbook == NONE:
                 return Plan(declined=True, summary="No playbook fits this ticket.")
-            filling = await FILL(answer, summary=f"fill playbook: {answer.playbook:.80}")
+            filling = await steps.FILL_PLAYBOOK(answer, summary=f"fill playbook: {answer.playbook:.80}")
             if filling.plan is not None:
                 return filling.plan
             question = objection(filling.refused)

@@ -20,7 +20,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from standfast import steps
 from standfast.codec.reading import of_workflow
 from standfast.errors import ServiceUnavailable
-from standfast.planner.own_agent import CALL
+from standfast.steps import PLAN
 from standfast.storage.contents import unmarked
 from standfast.store.connections import Databases
 from standfast.store.sql import statements
@@ -91,7 +91,7 @@ class _Journaled(ActivityInboundInterceptor):
 
 def is_paid(activity_type: str) -> bool:
     """Tell whether each call of an activity of this type costs money."""
-    return activity_type == CALL.name or any(name in activity_type for name in _PAID)
+    return activity_type == PLAN.name or any(name in activity_type for name in _PAID)
 
 
 async def _encrypted(payload: Payload) -> Payload:

@@ -19,18 +19,10 @@ from standfast.plan import Plan
 from standfast.planner.durable_agent import DurableAgent
 from standfast.planner.playbooks import Playbook, PlaybookChoice
 from standfast.planner.prompt import instructions
-from standfast.steps import OWN_FUNCTION, OWN_FUNCTION_RETRY, PlanRequest, Pool, Step, slack
+from standfast.steps import PLAN, PlanRequest, slack
 
 PlanFunction = Callable[[Context], Awaitable[Plan]]
 
-CALL: Step[Context, Plan] = Step(
-    name="plan",
-    pool=Pool.LLM,
-    result=Plan,
-    start_to_close=OWN_FUNCTION,
-    give_up_after=None,  # each attempt may cost money: their number is limited instead
-    retry=OWN_FUNCTION_RETRY,
-)
 _EXPECTED = "expected a pydantic-ai Agent, or `async def plan(context: Context) -> Plan`"
 
 
@@ -53,9 +45,9 @@ class OwnFunction:
     async def plan(self, request: PlanRequest) -> Plan:
         """Return the function's plan for the context of `request`."""
         context = request.context.model_copy(update={"feedback": request.feedback})
-        return await CALL(context, summary=f"call {self._name}", slack=slack(context.ticket))
+        return await PLAN(context, summary=f"call {self._name}", slack=slack(context.ticket))
 
-    @activity.defn(name=CALL.name)
+    @activity.defn(name=PLAN.name)
     async def call(self, context: Context) -> Plan:
         """Call the function.
 

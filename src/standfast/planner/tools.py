@@ -31,7 +31,7 @@ Scalar = str | int | float | bool | None
 Limit = Annotated[int, Field(ge=1, le=MAX_ROWS)]
 
 
-class Scope(Record):
+class ToolDeps(Record):
     """What a planner run hands to its tools; copied into every activity."""
 
     target: str
@@ -57,11 +57,11 @@ class DatabaseTools:
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
-    def toolset(self) -> FunctionToolset[Scope]:
+    def toolset(self) -> FunctionToolset[ToolDeps]:
         """Return the tools; the id stands in the names of their activities."""
         return FunctionToolset([self.describe_table, self.look_up_rows, self.search_rows], id="database")
 
-    async def describe_table(self, ctx: RunContext[Scope], table: str) -> Table:
+    async def describe_table(self, ctx: RunContext[ToolDeps], table: str) -> Table:
         """Describe a table: columns, types, enum labels, primary key, foreign keys.
 
         Args:
@@ -72,7 +72,7 @@ class DatabaseTools:
             return catalog.table(_relation(catalog, table))
 
     async def look_up_rows(
-        self, ctx: RunContext[Scope], table: str, equals: dict[str, Scalar], limit: Limit = MAX_ROWS
+        self, ctx: RunContext[ToolDeps], table: str, equals: dict[str, Scalar], limit: Limit = MAX_ROWS
     ) -> Found:
         """Look up rows by the values of some columns.
 
@@ -99,7 +99,7 @@ class DatabaseTools:
                 masked=ctx.deps.masks(relation),
             )
 
-    async def search_rows(self, ctx: RunContext[Scope], table: str, text: str, limit: Limit = 10) -> Found:
+    async def search_rows(self, ctx: RunContext[ToolDeps], table: str, text: str, limit: Limit = 10) -> Found:
         """Find rows that contain a text in any text column, such as earlier tickets in a support history.
 
         Args:
@@ -122,13 +122,13 @@ class DatabaseTools:
             return await _find(connection, relation, sql.SQL(" OR ").join(contains), values, limit=limit, masked=masked)
 
     @asynccontextmanager
-    async def _reading(self, scope: Scope) -> AsyncIterator[tuple[Connection, Catalog]]:
+    async def _reading(self, deps: ToolDeps) -> AsyncIterator[tuple[Connection, Catalog]]:
         """A read-only transaction and the catalog in it; what the model did wrong goes back to the model."""
-        async with self._databases.target(scope.target, Role.READER) as connection:
+        async with self._databases.target(deps.target, Role.READER) as connection:
             for statement in _READ_ONLY:
                 await connection.execute(statement)
             try:
-                yield connection, await read_catalog(connection, self._databases.schemas(scope.target))
+                yield connection, await read_catalog(connection, self._databases.schemas(deps.target))
             except QueryCanceled:
                 raise ModelRetry("the search took too long; look rows up by an indexed column") from None
             except (psycopg.DataError, psycopg.ProgrammingError) as error:

@@ -16,7 +16,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from standfast.steps import ticket_of
+from standfast.steps import BATCH, PLANNER, REHEARSAL, TICKET, ticket_of
 from standfast.storage.s3 import S3Driver, Stored
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
@@ -26,7 +26,7 @@ NOBODY = ""
 Counts = Counter[str]
 """What is kept, under names for machines."""
 _SQL = statements(__package__, "places.sql")
-_TYPES = ("Ticket", "Planner", "Rehearsal", "Batch")
+_TYPES = (TICKET, PLANNER, REHEARSAL, BATCH)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 

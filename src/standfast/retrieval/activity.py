@@ -10,6 +10,7 @@ from standfast.retrieval.anchors import anchors
 from standfast.retrieval.rows import MAX_COLUMNS, read_rows
 from standfast.safety.access import masked_columns
 from standfast.safety.versions import read_latest
+from standfast.steps import GATHER
 from standfast.store.catalog import Catalog, read_catalog
 from standfast.store.connections import Databases, Role
 from standfast.store.sql import statements
@@ -30,7 +31,7 @@ class Retrieval:
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
 
-    @activity.defn(name="gather")
+    @activity.defn(name=GATHER.name)
     async def gather(self, ticket: Ticket) -> Context:
         """Put the submission on record, and return what `read` does.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from standfast.report import Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
-from standfast.safety.parsing import Name
+from standfast.safety.grammar.statement import Name
 from standfast.safety.resolution import TABLES, Relation, relations_of
 from standfast.store.connections import Connection
 from standfast.store.migrate import Accesses

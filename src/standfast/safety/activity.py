@@ -36,7 +36,7 @@ class Validation:
         self._settings = settings
         self._playbook_sql = playbook_sql(settings)
 
-    @activity.defn(name="validate")
+    @activity.defn(name=steps.VALIDATE.name)
     async def validate(self, request: ValidateRequest) -> SafetyReport:
         """Return the safety report of the plan, by the newest constraints of its target, and put its verdict on record.
 

@@ -13,7 +13,7 @@ from standfast.context import Context
 from standfast.domain import MASK
 from standfast.plan import Operation
 from standfast.report import Finding, Verdict
-from standfast.safety.parsing import LiteralKind, Statement
+from standfast.safety.grammar.statement import LiteralKind, Statement
 from standfast.ticket import Ticket
 
 RULE = "grounding"

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from psycopg.rows import DictRow
 
-from standfast.safety.parsing import Name, Statement, StatementRefused, parse_statement
+from standfast.safety.grammar.parsing import parse_statement
+from standfast.safety.grammar.statement import Name, Statement, StatementRefused
 from standfast.store.connections import Connection
 from standfast.store.sql import statements
 

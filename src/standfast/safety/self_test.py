@@ -18,7 +18,8 @@ from standfast.domain import Record
 from standfast.plan import Operation, Plan
 from standfast.report import Finding, Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
-from standfast.safety.parsing import StatementRefused, parse_statement
+from standfast.safety.grammar.parsing import parse_statement
+from standfast.safety.grammar.statement import StatementRefused
 from standfast.safety.protocol import OperationRefused, run_operation
 from standfast.safety.resolution import resolve
 from standfast.safety.rules import Case

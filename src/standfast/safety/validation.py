@@ -14,8 +14,9 @@ from standfast.plan import Operation, Plan
 from standfast.report import Finding, OperationReport, Reminder, RowChange, SafetyReport, Undo, Verdict
 from standfast.safety.constraints import ColumnClass, Constraints
 from standfast.safety.effect import Effect, OperationEffect, TableChange
+from standfast.safety.grammar.parsing import parse_statement
+from standfast.safety.grammar.statement import Statement, StatementRefused
 from standfast.safety.grounding import Ground, check_grounding
-from standfast.safety.parsing import Statement, StatementRefused, parse_statement
 from standfast.safety.protocol import OperationRefused
 from standfast.safety.rehearsal import Rehearsal, rehearse
 from standfast.safety.resolution import resolve

@@ -13,9 +13,10 @@ from standfast import visibility
 from standfast.audit import Row
 from standfast.errors import NotPermitted, ServiceUnavailable
 from standfast.settings import Settings
+from standfast.steps import TICKET
 from standfast.store.connections import Connection, address, open_connection
 from standfast.store.sql import statements
-from standfast.verification import histories
+from standfast.verification import traces
 from standfast.verification.evidence import Executed, Placed, Run
 
 _SQL = statements(__package__, "verification.sql")
@@ -84,11 +85,11 @@ async def executed(ledger: Connection) -> AsyncIterator[Executed]:
 
 async def runs(temporal: Client, targets: Sequence[str]) -> AsyncIterator[Run]:
     """Yield the runs of tickets that Temporal has; it lists them by time, so this list alone is held in memory."""
-    query = 'WorkflowType = "Ticket"'
+    query = f'WorkflowType = "{TICKET}"'
     if targets:
         names = ", ".join(f'"{target}"' for target in targets)
         query += f" AND {visibility.TARGET.name} IN ({names})"
-    for workflow_id, run_id in sorted([run async for run in histories.runs(temporal, query)]):
+    for workflow_id, run_id in sorted([run async for run in traces.runs(temporal, query)]):
         yield Run(workflow_id=workflow_id, run_id=run_id)
 
 

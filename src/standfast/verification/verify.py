@@ -18,7 +18,7 @@ from standfast.errors import NotPermitted
 from standfast.settings import Settings, Target
 from standfast.storage.external import external_storage
 from standfast.store.connections import Connection, Databases
-from standfast.verification import chain, histories, streams
+from standfast.verification import chain, streams, traces
 from standfast.verification.checks import problems
 from standfast.verification.evidence import Executed, Placed, Problem, Run, Ticket, Trace, place
 
@@ -70,7 +70,7 @@ async def verify(
         temporal = await stack.enter_async_context(_temporal(settings))
         read = await chain.read(control, heads, lambda rows: on_progress(f"{rows:,} rows of the chain"))
         found = read.problems + await chain.constraints(control)
-        kept = _Kept(retention=await histories.retention(temporal), purged=read.purged)
+        kept = _Kept(retention=await traces.retention(temporal), purged=read.purged)
         examiner = _Examiner(control, temporal, kept, frozenset(compared), only=bool(targets))
         sides = streams.grouped(
             streams.by_ticket(control, read.sequence),
@@ -165,7 +165,7 @@ class _Examiner:
         """Read the histories that Temporal lists, and those that it should have: its list lags behind."""
         wanted = {run.run_id for run in runs}
         wanted |= {place(row)[0] for row in rows if row.reached > kept_since} - {""}
-        found = [await histories.trace(self._temporal, workflow_id, run_id) for run_id in sorted(wanted)]
+        found = [await traces.trace(self._temporal, workflow_id, run_id) for run_id in sorted(wanted)]
         return [trace for trace in found if trace is not None]
 
     def _count(self, ticket: Ticket, target: str) -> None:

@@ -9,8 +9,8 @@ from standfast.context import Column, Context, Rows, Table
 from standfast.domain import MASK
 from standfast.plan import Operation
 from standfast.report import Finding
+from standfast.safety.grammar.parsing import parse_statement
 from standfast.safety.grounding import Ground, check_grounding
-from standfast.safety.parsing import parse_statement
 from standfast.ticket import Ticket
 
 BODY = """Hello, order 1042 and order #77 arrived broken. Please refund 1,250.00 EUR, not 3.450,75 and not 12,50 (-7).

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.safety.constraints import KNOWN_KINDS
-from standfast.safety.parsing import MAX_STATEMENT_BYTES, Name, Statement, StatementRefused, parse_statement
-from standfast.safety.sources import cuts
+from standfast.safety.grammar.parsing import MAX_STATEMENT_BYTES, parse_statement
+from standfast.safety.grammar.sources import cuts
+from standfast.safety.grammar.statement import Name, Statement, StatementRefused
 
 READ_AND_WRITTEN = [
     ("SELECT 1", "select"),

@@ -15,7 +15,8 @@ from standfast.report import Finding, RowChange, RowCounts, Verdict
 from standfast.safety import rules
 from standfast.safety.constraints import Constraints, parse_constraints
 from standfast.safety.effect import OperationEffect
-from standfast.safety.parsing import Name, parse_statement
+from standfast.safety.grammar.parsing import parse_statement
+from standfast.safety.grammar.statement import Name
 from standfast.safety.resolution import Function, Relation, Resolution, Trigger
 from standfast.safety.rules import RULES, Case
 from standfast.ticket import Ticket

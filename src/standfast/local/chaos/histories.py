@@ -10,6 +10,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from standfast.steps import ticket_of
+
 
 class End(StrEnum):
     """How a piece of work ended."""
@@ -69,7 +71,7 @@ class History:
     @property
     def ticket(self) -> str:
         """The workflow id of the ticket that this is part of."""
-        return self.workflow_id.partition("/plan/")[0]
+        return ticket_of(self.workflow_id)
 
 
 def read(workflow_id: str, events: Iterable[HistoryEvent]) -> History:

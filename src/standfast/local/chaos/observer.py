@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from itertools import chain
 from time import monotonic
 
 from temporalio.api.enums.v1 import PendingActivityState
@@ -58,7 +59,8 @@ class Observer:
 
     async def _describe(self, tickets: list[str]) -> list[WorkflowExecutionDescription]:
         """Return the tickets' workflows and their planners', as far as they are known and can be read."""
-        found = await asyncio.gather(*(self._one(f"{t}{part}") for t in tickets for part in ("", "/plan/1", "/plan/2")))
+        parts = ((ticket, steps.planner_id(ticket, 1), steps.planner_id(ticket, 2)) for ticket in tickets)
+        found = await asyncio.gather(*map(self._one, chain.from_iterable(parts)))
         return [description for description in found if description is not None]
 
     async def _one(self, workflow_id: str) -> WorkflowExecutionDescription | None:
@@ -70,7 +72,7 @@ class Observer:
 def _lengths(tickets: list[str], found: list[WorkflowExecutionDescription]) -> dict[str, int]:
     lengths = dict.fromkeys(tickets, 0)
     for description in found:
-        lengths[description.id.partition("/plan/")[0]] += description.history_length
+        lengths[steps.ticket_of(description.id)] += description.history_length
     return lengths
 
 
@@ -83,6 +85,6 @@ def _in_hand(description: WorkflowExecutionDescription, pool: Pool | None) -> It
 
 
 def _pool(workflow_id: str, activity: str) -> Pool:
-    if "/plan/" in workflow_id:
+    if steps.is_planner(workflow_id):
         return Pool.LLM
     return Pool.DATABASE if activity in _EXECUTION else Pool.CORE

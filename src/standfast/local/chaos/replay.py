@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowHistory
 from standfast import cluster
 from standfast.replay import replayed
 from standfast.settings import Settings, load_settings
-from standfast.steps import Pool
+from standfast.steps import Pool, is_planner
 
 
 async def replay(settings: Settings, workflow_ids: Iterable[str]) -> dict[str, str]:
@@ -22,7 +22,7 @@ async def replay(settings: Settings, workflow_ids: Iterable[str]) -> dict[str, s
     client = await cluster.connect(settings)
     of_pool: dict[Pool, list[str]] = {Pool.CORE: [], Pool.LLM: []}
     for workflow_id in workflow_ids:
-        of_pool[Pool.LLM if "/plan/" in workflow_id else Pool.CORE].append(workflow_id)
+        of_pool[Pool.LLM if is_planner(workflow_id) else Pool.CORE].append(workflow_id)
     return {
         one.workflow_id: one.breaks or ""
         for pool, chosen in of_pool.items()

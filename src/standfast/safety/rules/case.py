@@ -9,7 +9,7 @@ from standfast.plan import Operation
 from standfast.report import Finding, RowCounts, Verdict
 from standfast.safety.constraints import ColumnConstraint, Constraints
 from standfast.safety.effect import OperationEffect
-from standfast.safety.parsing import Statement, Write
+from standfast.safety.grammar.statement import Statement, Write
 from standfast.safety.resolution import Relation, Resolution
 from standfast.ticket import Ticket
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
 from standfast.safety.constraints import ColumnClass
+from standfast.safety.grammar.sources import Copy, copies
 from standfast.safety.rules.case import Case, Example, Rule
-from standfast.safety.sources import Copy, copies
 
 _GUARDED = frozenset({ColumnClass.SECRET, ColumnClass.PII})
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
+from standfast.safety.grammar.sources import lookups
 from standfast.safety.resolution import IMPLIED
 from standfast.safety.rules.case import Case, Example, Rule
-from standfast.safety.sources import lookups
 
 
 class OuterColumns(Rule):

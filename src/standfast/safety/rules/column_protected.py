@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from standfast.report import Finding, Verdict
 from standfast.safety.constraints import ColumnConstraint
 from standfast.safety.effect import OperationEffect
-from standfast.safety.parsing import Write
+from standfast.safety.grammar.statement import Write
 from standfast.safety.resolution import Relation
 from standfast.safety.rules.case import Case, Example, Rule
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from standfast.report import Finding, Verdict
 from standfast.safety.constraints import ColumnClass, ColumnConstraint
 from standfast.safety.effect import OperationEffect
-from standfast.safety.parsing import Name
+from standfast.safety.grammar.statement import Name
 from standfast.safety.rules.case import Case, Example, Rule
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
-from standfast.safety.parsing import Name
+from standfast.safety.grammar.statement import Name
 from standfast.safety.resolution import Function
 from standfast.safety.rules.case import Case, Example, Rule
 
@@ -113,7 +113,7 @@ class Functions(Rule):
             full_name = f"{meaning.schema}.{name.name}"
             verdict = _built_in(name.name, meaning)
             if said is not None and (verdict is not Verdict.BLOCK or meaning.schema != _SYSTEM):
-                verdict = said  # what the catalogue blocks stays blocked
+                verdict = said  # what this rule blocks stays blocked
             if case.statement.kind == "add_column" and meaning.volatility == "v":
                 verdict = Verdict.BLOCK  # it would rewrite the whole table
             if verdict is Verdict.BLOCK:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
+from standfast.safety.grammar.sources import Join, Reference, joins
 from standfast.safety.resolution import Relation
 from standfast.safety.rules.case import Case, Example, Rule
-from standfast.safety.sources import Join, Reference, joins
 
 
 class MissingJoins(Rule):

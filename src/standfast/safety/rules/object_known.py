@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
-from standfast.safety.parsing import Name
+from standfast.safety.grammar.statement import Name
 from standfast.safety.resolution import IMPLIED, TABLES
 from standfast.safety.rules.case import Case, Example, Rule
 

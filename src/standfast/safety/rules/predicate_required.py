@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
 from standfast.safety.constraints import Predicate
-from standfast.safety.parsing import Write
+from standfast.safety.grammar.statement import Write
 from standfast.safety.resolution import Relation
 from standfast.safety.rules.case import Case, Example, Rule
 

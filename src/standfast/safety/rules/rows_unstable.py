@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from standfast.report import Finding, Verdict
-from standfast.safety.parsing import names_time
+from standfast.safety.grammar.clock import names_time
+from standfast.safety.grammar.sources import Cut, cuts
 from standfast.safety.rules.case import Case, Example, Rule
-from standfast.safety.sources import Cut, cuts
 
 
 class UnstableRows(Rule):

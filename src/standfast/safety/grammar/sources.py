@@ -6,8 +6,8 @@ from typing import Any
 
 from postgast.pg_query_pb2 import A_Expr_Kind, BoolExprType, CmdType, SubLinkType
 
-from standfast.safety.parsing import Name, Statement
-from standfast.safety.tree import children, nodes, strings, unwrap
+from standfast.safety.grammar.statement import Name, Statement
+from standfast.safety.grammar.tree import children, nodes, strings, unwrap
 
 Reference = tuple[str, ...]
 """A column as written: `("name",)`, `("customers", "name")`, `("*",)`."""

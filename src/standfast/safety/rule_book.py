@@ -1,4 +1,4 @@
-"""The catalogue of rules as a document: `python -m standfast.safety.catalogue` writes docs/rules.md."""
+"""The book of rules as a document: `python -m standfast.safety.rule_book` writes docs/rules.md."""
 
 import json
 import re
