@@ -114,9 +114,13 @@ async def test_a_token_is_recognisable_and_only_its_hash_is_stored(installation:
     assert not any(token.removeprefix(PREFIX) in text for (text,) in rows)
 
 
-@pytest.mark.parametrize("scopes", [{Scope.VIEW}, {Scope.SUBMIT}, {Scope.DECIDE}, {Scope.VIEW, Scope.SUBMIT}], ids=str)
+@pytest.mark.parametrize(
+    "scopes",
+    [[Scope.VIEW], [Scope.SUBMIT], [Scope.DECIDE], [Scope.VIEW, Scope.SUBMIT]],
+    ids=" ".join,
+)
 async def test_a_token_may_do_what_its_scopes_say_and_nothing_else(
-    installation: Installation, url: str, tokens: Tokens, scopes: set[Scope]
+    installation: Installation, url: str, tokens: Tokens, scopes: list[Scope]
 ) -> None:
     view = await waiting(installation, refund(1060), **about(1060))
     ticket = {"id": uuid4().hex, "requester": BEN, "metadata": {"plan": refund(1061)}, **about(1061)}
