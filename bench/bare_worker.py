@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, GrpcCompression
 from temporalio.worker import Worker
 
 from bench.bare_workflow import Bare, BareFlat, BarePlanner, Document, queue
@@ -154,7 +154,7 @@ def _pool(url: str) -> AsyncConnectionPool[AsyncConnection[DictRow]]:
 
 async def main(pool: Pool, instructions: Instructions) -> None:
     """Serve the bare pool until the process is ended."""
-    client = await Client.connect(instructions.address)
+    client = await Client.connect(instructions.address, grpc_compression=GrpcCompression.NONE)  # as ours
     async with _connected(instructions) as pools:
         served = Steps(instructions, pools)
         by_pool: dict[Pool, tuple[list[type], list[Any]]] = {

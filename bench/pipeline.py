@@ -1,8 +1,9 @@
 """The whole pipeline with an agent that answers at once, beside a bare Temporal workflow that sends the same SQL.
 
 What is the same on both sides: the Temporal server, the PostgreSQL server, the sample shop (a copy each), one process a
-pool, task queues, time-outs, payloads, and every SQL statement, recorded from the product. What is not: everything that
-Standfast does in Python and tells Temporal beyond that. The sides take turns in one run; the figure is their ratio.
+pool, task queues, time-outs, payloads (ours encrypted), no compression on the wire, and every SQL statement, recorded
+from the product. What is not: everything that Standfast does in Python and tells Temporal beyond that. The sides take
+turns in one run; the figure is their ratio.
 
 The bare workflow has a child workflow, as ours has. How much that child costs, the bare one without it tells.
 """

@@ -8,6 +8,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, Describe
 from temporalio.client import Client, HeaderCodecBehavior, KeepAliveConfig, Plugin
 from temporalio.converter import ExternalStorage
 from temporalio.envconfig import ClientConfig
+from temporalio.service import GrpcCompression
 
 from standfast.codec.converter import data_converter
 from standfast.errors import InvalidInput, ServiceUnavailable
@@ -34,6 +35,8 @@ async def connect(
     target = str(config.pop("target_host", settings.temporal.address))
     config.setdefault("namespace", settings.temporal.namespace)
     converter = data_converter(settings, storage)
+    if settings.encryption.enabled:  # what is encrypted can't be compressed; both sides would try in vain
+        config.setdefault("grpc_compression", GrpcCompression.NONE)
     try:
         return await Client.connect(
             target,

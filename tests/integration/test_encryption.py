@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import (
     Client,
+    GrpcCompression,
     OutboundInterceptor,
     StartWorkflowInput,
     WithStartWorkflowOperation,
@@ -400,3 +401,12 @@ async def test_what_is_no_ticket_is_told_apart_though_its_answer_is_encrypted(
         with pytest.raises(UnknownTicket, match=f"{handle.id} is no ticket, but a workflow of type EncryptionParent"):
             await standfast.view(handle.id)
     await handle.terminate()
+
+
+@pytest.mark.parametrize(("enabled", "compression"), [(True, GrpcCompression.NONE), (False, GrpcCompression.GZIP)])
+async def test_nobody_tries_to_compress_what_is_encrypted(
+    serving: Process, enabled: bool, compression: GrpcCompression
+) -> None:
+    encryption = serving.settings.encryption.model_copy(update={"enabled": enabled})
+    client = await cluster.connect(serving.settings.model_copy(update={"encryption": encryption}))
+    assert client.service_client.config.grpc_compression is compression
