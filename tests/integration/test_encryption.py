@@ -407,6 +407,7 @@ async def test_what_is_no_ticket_is_told_apart_though_its_answer_is_encrypted(
 async def test_nobody_tries_to_compress_what_is_encrypted(
     serving: Process, enabled: bool, compression: GrpcCompression
 ) -> None:
+    serving.has(KeyRing.new())
     encryption = serving.settings.encryption.model_copy(update={"enabled": enabled})
     client = await cluster.connect(serving.settings.model_copy(update={"encryption": encryption}))
     assert client.service_client.config.grpc_compression is compression
