@@ -2,7 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from itertools import count
 from typing import Any, NoReturn, TypeVar
 
@@ -14,7 +17,8 @@ from standfast.errors import InvalidInput
 Model = TypeVar("Model", bound=BaseModel)
 _DECODER = json.JSONDecoder()  # of what was read strictly before
 _SHOWN = 120  # characters of a wrong value that a message quotes
-_BETWEEN = " \t\r\n,:"  # what stands between the values of a JSON document, and before its first
+_NAMED = 20  # wrong fields that a message names
+_BETWEEN = re.compile(r"[ \t\r\n,:]*")  # what stands between the values of a JSON document, and before its first
 
 
 def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
@@ -91,11 +95,15 @@ def validate(model: type[Model], value: Any, *, source: str, line: int | None, t
     try:
         return model.model_validate_json(json.dumps(value))
     except ValidationError as error:
+        errors, members = error.errors(include_url=False), cache(partial(_places, text))
+        lines = [None if line is None else _line_of(e["loc"], line, text, members) for e in errors[:_NAMED]]
         problems = [
-            f"{source}{_place(e['loc'], line, text)}: "
+            f"{source}{'' if at is None else f', line {at}'}: "
             f"field {'.'.join(map(str, e['loc'])) or '(whole)'}: {_expected(e)}{_got(e['type'], e['input'])}"
-            for e in error.errors(include_url=False)
+            for at, e in zip(lines, errors, strict=False)
         ]
+        if len(errors) > _NAMED:
+            problems.append(f"and {len(errors) - _NAMED} more")
         raise InvalidInput("; ".join(problems)) from None
     except RecursionError:
         raise InvalidInput(f"{source}: nested too deeply") from None
@@ -111,8 +119,7 @@ def _is_json(text: str) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, number in Counter(name for name, _ in pairs).items() if number > 1)
         msg = f"the key {twice!r} occurs twice"
         raise ValueError(msg)
     return result
@@ -156,16 +163,19 @@ def _got(kind: str, value: Any) -> str:
     return f", got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}"
 
 
-def _place(location: tuple[int | str, ...], line: int | None, text: str) -> str:
-    return "" if line is None else f", line {_line_of(location, line, text)}"
-
-
-def _line_of(location: tuple[int | str, ...], line: int, text: str) -> int:
+def _line_of(
+    location: tuple[int | str, ...], line: int, text: str, members: Callable[[int], Mapping[int | str, int]]
+) -> int:
     """Return the line of the field in `text`, which begins on `line`, or else of the innermost value around it."""
     position = _value_at(text, 0)
     for name in location:  # some say how it was read, and stand nowhere
-        position = next((begin for member, begin, _ in _members(text, position) if member == name), position)
+        position = members(position).get(name, position)
     return line + text.count("\n", 0, position)
+
+
+def _places(text: str, position: int) -> dict[int | str, int]:
+    """Return where each member of the object or array at `position` begins."""
+    return {member: begin for member, begin, _ in _members(text, position)}
 
 
 def _members(text: str, position: int) -> Iterator[tuple[int | str, int, int]]:
@@ -185,4 +195,5 @@ def _members(text: str, position: int) -> Iterator[tuple[int | str, int, int]]:
 
 def _value_at(text: str, position: int) -> int:
     """Return where the next value begins, or an object or array ends."""
-    return next(place for place in range(position, len(text)) if text[place] not in _BETWEEN)
+    between = _BETWEEN.match(text, position)
+    return between.end() if between else position

@@ -198,3 +198,13 @@ def test_a_ticket_with_half_a_character_is_refused_wherever_it_is() -> None:
     fields = {"id": "T-1", "body": "please", "requester": "ana@example.com", "target": "shop"}
     with pytest.raises(ValueError, match="lone surrogate"):
         Ticket.model_validate(fields | {"metadata": {"note": ["\ud800"]}})
+
+
+def test_of_many_wrong_fields_some_are_named_and_the_others_counted() -> None:
+    wrong = ",\n".join(f'"unknown{number}": 0' for number in range(50))
+    with pytest.raises(InvalidInput) as refused:
+        parse_tickets(f"{{{wrong}}}", source="t.json", settings=ONE_TARGET)
+    named = str(refused.value).split("; ")
+    assert named[3] == "t.json, line 1: field unknown0: unknown field, got 0"
+    assert named[19] == "t.json, line 17: field unknown16: unknown field, got 0"
+    assert named[20:] == ["and 33 more"]
