@@ -1,7 +1,7 @@
 """A plan: the database operations that an agent proposes. It is only a proposal."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -31,12 +31,6 @@ class Plan(Submission):
     operations: tuple[Operation, ...] = ()
     declined: bool = False
     """True if the agent found no way to do what the ticket asks; a person has to handle it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _operations_alone(cls, given: Any) -> Any:
-        """A plan may also be given as the array of its operations; models are not told."""
-        return {"operations": given} if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _fits(self) -> "Plan":

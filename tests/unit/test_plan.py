@@ -50,11 +50,6 @@ def test_a_number_that_loses_digits_is_refused_with_advice() -> None:
         Operation(sql="SELECT $1", params=(2**53,))
 
 
-def test_an_agent_may_answer_with_the_operations_alone() -> None:
-    assert Plan.model_validate_json(f"[{UPDATE.model_dump_json()}]") == Plan(operations=(UPDATE,))
-    assert Plan.model_validate([]) == Plan()
-
-
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(-(2**53) + 1, 2**53 - 1), st.lists))
 def test_every_parameter_survives_the_journey_through_a_history(value: object) -> None:
     operation = Operation.model_validate({"sql": "SELECT $1", "params": [value]})

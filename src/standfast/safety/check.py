@@ -80,4 +80,6 @@ def parse_plan(text: str, *, source: str) -> Plan:
     Raises:
         InvalidInput: naming source, line, field, value and what was expected.
     """
-    return validate(Plan, read_json(text, source=source), source=source, line=1, text=text)
+    value = read_json(text, source=source)
+    given = {"operations": value} if isinstance(value, list) else value
+    return validate(Plan, given, source=source, line=1, text=text)
