@@ -79,6 +79,7 @@ async function refresh() {
     if (new URL(response.url).pathname === "/login") return location.assign("/login");
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.querySelector("[data-live]");
+    if (!fresh && response.status < 500) return location.reload(); // no such page any more, which says so itself
     if (!fresh) return refreshLater();
     const before = remember();
     Object.assign(region.dataset, fresh.dataset);
