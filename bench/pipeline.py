@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, GrpcCompression, WorkflowHistory
 
 from bench.bare_worker import Instructions
 from bench.bare_workflow import queue
@@ -58,7 +58,7 @@ async def run(size: Size) -> Report:
         file = services.folder / "bare.json"
         file.write_text((await _instructions(twin, address)).model_dump_json(), "utf-8")
         bare = [_bare_worker(pool, file) for pool in Pool]
-        client = await Client.connect(address)
+        client = await Client.connect(address, grpc_compression=GrpcCompression.NONE)
         sides = {_OURS: standfast(ours), _BARE: _bare(client, "Bare"), _FLAT: _bare(client, "BareFlat")}
         async with ours.serving(*map(ours.worker, Pool)) as our_pids, twin.serving(*bare) as bare_pids:
             servers = {"temporal": services.pid("temporal"), "postgres": services.pid("postgres")}
