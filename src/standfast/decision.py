@@ -85,6 +85,7 @@ def may_decide_own(mode: Mode | None, *, solo: bool) -> bool:
 
 ShortText = Annotated[Text, StringConstraints(max_length=128)]
 """A digest, a signature, the id of a key, or whatever somebody sends for one."""
+PersonName = Annotated[Text, StringConstraints(min_length=1, max_length=320)]
 Comment = Annotated[Text, StringConstraints(max_length=4_000)]
 
 
@@ -109,7 +110,7 @@ class Decision(Submission):
     """What was seen: the report's plan digest..."""
     fingerprint: ShortText
     """...and the report's fingerprint over the rows."""
-    by: Annotated[Text, StringConstraints(min_length=1, max_length=320)]
+    by: PersonName
     comment: Comment = ""
     proof: Proof | None = None
 

@@ -9,7 +9,16 @@ from pydantic import StringConstraints
 from standfast.client import Standfast
 from standfast.dashboard.sessions import Session
 from standfast.dashboard.text import moment
-from standfast.decision import Comment, DecisionRecord, DecisionVerdict, Refusal, ShortText, may_decide_own, same_person
+from standfast.decision import (
+    Comment,
+    DecisionRecord,
+    DecisionVerdict,
+    PersonName,
+    Refusal,
+    ShortText,
+    may_decide_own,
+    same_person,
+)
 from standfast.domain import Submission, digest
 from standfast.errors import DecisionRefused, NotPermitted
 from standfast.outcome import State
@@ -28,7 +37,7 @@ class DecisionForm(Submission):
     verdict: DecisionVerdict
     plan_digest: ShortText
     fingerprint: ShortText
-    by: str = ""
+    by: PersonName | None = None
     """Who decides: the name of who sends it, which is taken if none is given."""
     comment: Annotated[Comment, StringConstraints(strip_whitespace=True)] = ""
     deleted_rows: str = ""
@@ -114,7 +123,7 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
         UnknownTicket: no such ticket.
         ServiceUnavailable: Temporal, or every core worker, is away.
     """
-    if form.by and not same_person(form.by, session.user):
+    if form.by is not None and not same_person(form.by, session.user):
         raise NotPermitted(f"{session.user!r} decides in this name only, got {form.by!r}")
     if form.verdict is DecisionVerdict.APPROVE:
         view = await standfast.view(workflow_id)

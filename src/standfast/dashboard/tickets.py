@@ -121,8 +121,6 @@ class TicketPages:
         """Ask the ticket to end, and go back to it."""
         try:
             await self._standfast.cancel(workflow_id(request), by=request.state.session.user)
-        except UnknownTicket:
-            raise
         except DecisionRefused as error:
             return await self._refused(request, error, f"Nothing is cancelled: {error}.")
         return RedirectResponse(f"/tickets/{workflow_id(request)}", status_code=303)
