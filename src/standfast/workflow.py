@@ -422,7 +422,7 @@ class TicketWorkflow:
     def _enter(self, state: State) -> None:
         left = self._view.state
         self._show(state=state)
-        if State.WAITING in (left, state) or state.is_end:
+        if State.WAITING in (left, state):
             self._publish()
         elif self._publishing is None:
             # In a context of its own, as the SDK labels every later timer like the last one that had a label.
@@ -453,6 +453,7 @@ class TicketWorkflow:
         self._show(outcome=outcome)
         self._enter(state)
         await self._put_on_record(outcome)
+        self._publish()  # together with the workflow's end, as each change for itself costs the server a write
         await _whatever_happens(workflow.wait_condition(workflow.all_handlers_finished))
         return outcome
 

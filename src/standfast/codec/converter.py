@@ -1,9 +1,8 @@
 """The one data converter: whatever goes to Temporal or comes from there goes through it, in every process."""
 
-from dataclasses import replace
-
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
+    CompositePayloadConverter,
     DataConverter,
     ExternalStorage,
     PayloadCodec,
@@ -14,6 +13,23 @@ from standfast.codec.failures import ShortFailures
 from standfast.codec.keyring import Keys, read_ring
 from standfast.codec.marking import MarkingCodec
 from standfast.settings import Settings
+
+
+def sharing(kind: type[CompositePayloadConverter]) -> type[CompositePayloadConverter]:
+    """Return `kind` as a class whose instances share what they know of types.
+
+    temporalio makes an instance for each workflow, and for nearly everything that one sends or gets.
+    """
+    shared = tuple(kind().converters.values())
+
+    class Sharing(kind):  # type: ignore[valid-type, misc]
+        def __init__(self) -> None:
+            CompositePayloadConverter.__init__(self, *shared)
+
+    return Sharing
+
+
+_PayloadConverter = sharing(PydanticPayloadConverter)
 
 
 def data_converter(settings: Settings, storage: ExternalStorage | None = None) -> DataConverter:
@@ -28,8 +44,8 @@ def data_converter(settings: Settings, storage: ExternalStorage | None = None) -
     codec: PayloadCodec | None = encryption
     if encryption is not None and storage is not None:
         codec = MarkingCodec(encryption, storage.payload_size_threshold)
-    return replace(
-        pydantic_data_converter,
+    return DataConverter(
+        payload_converter_class=_PayloadConverter,
         payload_codec=codec,
         failure_converter_class=ShortFailures,
         external_storage=storage,

@@ -8,6 +8,7 @@ metadata in plain text, for readers without a context: the codec server and tool
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from cryptography.exceptions import InvalidTag
@@ -146,5 +147,6 @@ def binding(payload: Payload) -> Binding:
     return Binding(namespace, workflow_id)
 
 
+@lru_cache(maxsize=1000)
 def _associated(key_id: str, own: Binding) -> bytes:
     return canonical_json([CIPHER.decode(), key_id, own.namespace, own.workflow_id])

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -52,6 +53,10 @@ class KeyRing:
                 raise InvalidInput(f"key {key_id} has {len(key)} bytes instead of {KEY_BYTES}; {_CREATE}")
         if self.active not in self.keys:
             raise InvalidInput(f"the active key {self.active!r} is not in the ring, which has {_named(self.keys)}")
+
+    @cached_property
+    def _ciphers(self) -> dict[str, AESGCM]:
+        return {key_id: AESGCM(key) for key_id, key in self.keys.items()}
 
     def derived(self, purpose: bytes, key_id: str | None = None) -> bytes:
         """Return a key for something else than encryption, made of the active one, or of the one with this id."""
@@ -102,7 +107,7 @@ class KeyRing:
             UnknownKey: the ring has no such key.
         """
         try:
-            return AESGCM(self.keys[key_id])
+            return self._ciphers[key_id]
         except KeyError:
             raise UnknownKey(
                 f"it is encrypted with key {key_id!r}, and this process has {_named(self.keys)}; "

@@ -1,12 +1,15 @@
 """What the llm pool serves: the planner workflow, and the activities of whoever makes the plans."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from pydantic_ai.durable_exec.temporal import PydanticAIPlugin
+from pydantic_ai.durable_exec.temporal import PydanticAIPayloadConverter, PydanticAIPlugin
+from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
+from standfast.codec.converter import sharing
 from standfast.errors import InvalidInput
 from standfast.planner.agent import built_in_agent
 from standfast.planner.durable_agent import DurableAgent
@@ -17,6 +20,8 @@ from standfast.planner.playbooks import load_playbooks
 from standfast.planner.workflow import PLANNER_OF_WORKER, PlannerWorkflow
 from standfast.settings import Settings
 from standfast.store.connections import Databases
+
+_PayloadConverter = sharing(PydanticAIPayloadConverter)
 
 
 class Registrations(NamedTuple):
@@ -56,11 +61,14 @@ def planner_registrations(settings: Settings, databases: Databases) -> Registrat
         workflows=[PlannerWorkflow],
         activities=[*planner.activities, Filler(playbooks).fill_playbook],
         plugins=[
-            PydanticAIPlugin(),
             SimplePlugin(
                 "standfast.planner",
+                data_converter=lambda converter: replace(
+                    converter or DataConverter(), payload_converter_class=_PayloadConverter
+                ),
                 interceptors=[_Introduction(planner), Journal(databases)],
                 run_context=planner.serving,
             ),
+            PydanticAIPlugin(),  # after ours, whose converter it keeps
         ],
     )

@@ -91,7 +91,7 @@ class _Reader:
     ) -> _Found | None:
         if not values or self._bytes_left <= 0 or asyncio.get_running_loop().time() > self._deadline:
             return None
-        query = _query(relation, key, len(values))
+        query = _query(relation, key, len(values)).as_bytes(self._connection)
         params = [part for value in values for part in value]
         rows = await self._fetch(query, params)
         if not rows or (only_few and len(rows) > MAX_ROWS):
@@ -102,12 +102,12 @@ class _Reader:
         self._remember(relation, text, kept, truncated=len(rows) > MAX_ROWS)
         return relation, kept
 
-    async def _fetch(self, query: sql.Composed, params: list[str]) -> list[_Row]:
+    async def _fetch(self, query: bytes, params: list[str]) -> list[_Row]:
         """Return no rows where the query has no answer: the value isn't of the column's type, the search is slow..."""
-        shortened = sql.SQL(_SQL["shortened"]).format(rows=query, longest=sql.Literal(MAX_TEXT))
+        shortened = _SQL["shortened"].format(rows=query.decode(), longest=MAX_TEXT)
         try:
             async with self._connection.transaction():
-                cursor = await self._connection.execute(shortened, params)
+                cursor = await self._connection.execute(shortened.encode(), params)
                 return [record["row"] for record in await cursor.fetchall()]
         except psycopg.Error as error:
             if self._connection.closed:

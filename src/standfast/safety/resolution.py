@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from psycopg.rows import DictRow
 
@@ -174,6 +175,7 @@ async def _run_by(connection: Connection, views: Mapping[int, str]) -> dict[int,
     return {row["view"]: frozenset(row["runs"]) for row in await cursor.fetchall()}
 
 
+@lru_cache(maxsize=1000)  # the views are the same for every ticket
 def _shows_rows(definition: str) -> bool:
     """Tell whether a view uses rows as a whole, where the catalog names no columns, or can't be understood."""
     try:

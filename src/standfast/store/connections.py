@@ -100,17 +100,25 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         Ours name nothing that a plan creates, and the server plans them anew after a change of what they name.
         """
         if self.info.transaction_status is not TransactionStatus.IDLE:
-            await self._go_back(b"ROLLBACK")
+            await self._command(b"ROLLBACK")
 
     async def rollback_to(self, savepoint: LiteralString) -> None:
         """Take back what was done since a savepoint; prepared statements stay here, too."""
-        await self._go_back(b"ROLLBACK TO SAVEPOINT " + savepoint.encode())
+        await self._command(b"ROLLBACK TO SAVEPOINT " + savepoint.encode())
 
-    async def _go_back(self, command: bytes) -> None:
+    async def check(self) -> None:
+        """Make sure that the server answers.
+
+        Raises:
+            psycopg.OperationalError: it doesn't; the connection is lost.
+        """
+        await self._command(b"", seconds=_CHECK_SECONDS)
+
+    async def _command(self, command: bytes, *, seconds: float | None = None) -> None:
         async with self.lock:
             self.pgconn.send_query(command)
-            for result in await self.wait(generators.execute(self.pgconn)):
-                if result.status != ExecStatus.COMMAND_OK:
+            for result in await self.wait(generators.execute(self.pgconn), timeout=seconds):
+                if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY):
                     raise error_from_result(result, self.info.encoding)
 
 
@@ -199,14 +207,6 @@ async def open_connections(
             await asyncio.gather(*(connection.close() for connection in connections))
             raise error
     return connections
-
-
-async def _check(connection: Connection) -> None:
-    connection.answer_seconds = _CHECK_SECONDS
-    try:
-        await AsyncConnectionPool.check_connection(connection)
-    finally:
-        del connection.answer_seconds
 
 
 async def server_time(connection: Connection) -> datetime:
@@ -345,7 +345,7 @@ class Databases:
             """Where one connection is lost, the idle ones beside it are, too; the pool would find out one by one."""
             nonlocal drained
             try:
-                await _check(connection)
+                await connection.check()
             except psycopg.OperationalError:
                 if connection.opened > drained:
                     drained = time.monotonic()
