@@ -461,11 +461,30 @@ async def test_lists_show_a_state_that_lasts(postgres: str, own_temporal: str, m
         await elsewhere.constrain(CONSTRAINTS)
         async with serving(settings, Pool.CORE, Pool.LLM):
             workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
-            while [row.workflow_id for row in await client.tickets([State.EXECUTING])] != [workflow_id]:  # noqa: ASYNC110 - the server's
-                await asyncio.sleep(0.02)
+            (listed,) = await eventually(lambda: client.tickets([State.EXECUTING]), bool)
+            assert listed.workflow_id == workflow_id
             async with serving(settings, Pool.DATABASE):
                 assert (await client.wait(workflow_id)).state is State.DONE
         assert "timer" not in {entry.step for entry in await client.history(workflow_id)}  # nobody's deadline
+
+
+async def test_lists_show_an_end_that_is_not_on_record_yet(
+    postgres: str, own_temporal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "STATE_IN_LISTS", timedelta(milliseconds=500))
+    database = f"t{uuid4().hex[:8]}"
+    settings, owner = await prepare(postgres, own_temporal, database)
+    async with Standfast.connect(settings) as client, serving(settings, Pool.CORE, Pool.LLM):
+        elsewhere = Installation(settings, client, owner)
+        await elsewhere.constrain(CONSTRAINTS)
+        workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
+        await eventually(lambda: client.tickets([State.EXECUTING]), bool)
+        with psycopg.connect(postgres, dbname=f"{database}_control") as held:
+            held.execute("LOCK TABLE standfast.audit IN EXCLUSIVE MODE")
+            async with serving(settings, Pool.DATABASE):
+                (listed,) = await eventually(lambda: client.tickets([State.DONE]), bool)
+            assert (listed.workflow_id, listed.closed_at) == (workflow_id, None)
+        assert (await client.wait(workflow_id)).state is State.DONE
 
 
 async def test_an_execution_that_nobody_can_tell_about_ends_in_words(postgres: str, own_temporal: str) -> None:
