@@ -16,6 +16,7 @@ StandfastError                     has a stable `code`, and the exit code of the
 │   └── UnknownKey                 4  a payload is encrypted with a key that this process doesn't have
 ├── PayloadRefused                 1  a payload was changed, or belongs to another workflow
 └── ServiceUnavailable             3  Temporal, PostgreSQL or a model can't be reached
+    ├── NotMigrated                3  a database lacks what `standfast migrate` makes
     └── DecisionUnrecorded         3  a decision that could not be put on record, so it does not count
 """
 
@@ -135,6 +136,12 @@ class ServiceUnavailable(StandfastError):  # noqa: N818
 
     code = "service-unavailable"
     exit_code = 3
+
+
+class NotMigrated(ServiceUnavailable):
+    """A database that lacks what this version needs there. Once it was migrated, work goes on."""
+
+    code = "not-migrated"
 
 
 class DecisionUnrecorded(ServiceUnavailable):

@@ -36,6 +36,7 @@ _ACTIVITIES = 8
 _REMEMBERED = 1000
 # How long a worker that was asked to stop lets its activities finish; a COMMIT must not be cut off.
 _GRACE = {Pool.CORE: timedelta(seconds=5), Pool.LLM: timedelta(seconds=5), Pool.DATABASE: timedelta(seconds=30)}
+_NOTED_LATER = 60.0  # seconds
 # The SDK holds heartbeats back for up to 80 % of the time-out, which would turn one lost heartbeat into a time-out.
 _HEARTBEAT_THROTTLE = steps.HEARTBEAT / 8
 
@@ -139,13 +140,15 @@ async def run(pool: Pool, settings: Settings) -> None:
 
 async def _note_namespace(pool: Pool, client: Client, databases: Databases) -> None:
     """Let a purge know later which Temporal namespace knows these tickets."""
-    if pool is not Pool.CORE:
-        return
-    try:
-        async with databases.control() as connection:
-            await namespaces.note(client, connection)
-    except (StandfastError, psycopg.Error, RPCError) as error:
-        logger.warning("the Temporal namespace is not noted in the control database: %s", error)
+    noted = pool is not Pool.CORE
+    while not noted:
+        try:
+            async with databases.control() as connection:
+                await namespaces.note(client, connection)
+            noted = True
+        except (StandfastError, psycopg.Error, RPCError) as error:
+            logger.warning("the Temporal namespace is not noted in the control database yet: %s", error)
+            await asyncio.sleep(_NOTED_LATER)
 
 
 def _version(deployment: Deployment) -> WorkerDeploymentConfig | None:

@@ -18,7 +18,7 @@ from standfast.batching.register import MAX_TICKET_BYTES, Register
 from standfast.carried import Start
 from standfast.codec.encryption import is_encrypted
 from standfast.decision import DecisionVerdict
-from standfast.errors import BatchConflict, BatchEnded, InvalidInput, UnknownBatch, UnknownTarget
+from standfast.errors import BatchConflict, BatchEnded, InvalidInput, NotMigrated, UnknownBatch, UnknownTarget
 from standfast.settings import Control, Encryption
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
@@ -389,9 +389,9 @@ async def test_what_is_large_is_not_to_be_recognized_in_the_register(shop: Batch
 async def test_a_control_database_that_was_not_migrated_says_what_to_do(shop: Batching, postgres: str) -> None:
     settings = shop.shop.settings.model_copy(update={"control": Control(url=SecretStr(postgres))})
     async with Batches.connect(settings) as batches:
-        with pytest.raises(InvalidInput, match=r"standfast\.batch.* does not exist; run `standfast migrate`"):
+        with pytest.raises(NotMigrated, match=r"standfast\.batch.* does not exist; run `standfast migrate`"):
             await batches.start([(1, automatic(1))])
-        with pytest.raises(InvalidInput, match="run `standfast migrate`"):
+        with pytest.raises(NotMigrated, match="run `standfast migrate`"):
             await anext(batches.results("nowhere"))
 
 

@@ -14,7 +14,7 @@ import tomli_w
 from psycopg.conninfo import make_conninfo
 
 from standfast.cli.program import program
-from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.errors import InvalidInput, NotMigrated, ServiceUnavailable
 from standfast.local.ports import free_port
 from standfast.plan import Plan
 from standfast.report import SafetyReport
@@ -290,7 +290,7 @@ def test_constraints_that_no_control_database_holds_so_far_are_no_verdict(shop: 
     plan, settings = tmp_path / "plan.json", tmp_path / "standfast.toml"
     plan.write_text(REFUND, "utf-8")
     settings.write_text(tomli_w.dumps({"targets": {"shop": {"rehearser": shop}}, "control": {"url": shop}}), "utf-8")
-    with pytest.raises(InvalidInput, match="run `standfast migrate`, or give --constraints FILE"):
+    with pytest.raises(NotMigrated, match="run `standfast migrate`, or give --constraints FILE"):
         program.main(["--config", str(settings), "check", str(plan), "--target", "shop"], standalone_mode=False)
 
 

@@ -60,7 +60,12 @@ def test_a_key_file_is_for_its_owner_and_never_written_over(folder: Path, with_k
 
 def test_a_key_file_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "file").touch()
-    for place, reason in (("missing/keys.toml", "No such file or directory"), ("file/keys.toml", "Not a directory")):
+    places = {
+        "missing/keys.toml": "No such file or directory",
+        "file/keys.toml": "Not a directory",
+        f"{'long' * 100}/keys.toml": "File name too long",
+    }
+    for place, reason in places.items():
         with pytest.raises(InvalidInput, match=rf"^{place}: can't be written: {reason}$"):
             keys("keys", "new", "--file", place)
 

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 from typing import Self
 
-import psycopg
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -83,8 +82,7 @@ class Batches:
 
         Raises:
             BatchConflict: another batch has its id.
-            InvalidInput: the id can't be one, there are no tickets or too many, one is too large, or the control
-                database was not migrated.
+            InvalidInput: the id can't be one, there are no tickets or too many, or one is too large.
             UnknownTarget: the settings don't name a ticket's target.
             NotPermitted: this process has no URL of the control database.
             ServiceUnavailable: Temporal or the control database can't be reached.
@@ -200,9 +198,8 @@ class Batches:
 
         Raises:
             UnknownBatch: no such batch.
-            InvalidInput: the control database was not migrated.
             NotPermitted: this process has no URL of the control database.
-            ServiceUnavailable: the control database can't be reached.
+            ServiceUnavailable: the control database can't be reached, or was not migrated.
         """
         async with self._register(batch_id) as register:
             await register.digest()  # raises if there is none
@@ -219,11 +216,8 @@ class Batches:
 
     @asynccontextmanager
     async def _register(self, batch_id: str) -> AsyncIterator[Register]:
-        try:
-            async with self._databases.control() as connection:
-                yield Register(batch_id, connection, self._temporal)
-        except psycopg.errors.UndefinedTable as error:
-            raise InvalidInput(f"control database: {error.diag.message_primary}; run `standfast migrate`") from error
+        async with self._databases.control() as connection:
+            yield Register(batch_id, connection, self._temporal)
 
     def _handle(self, batch_id: str) -> WorkflowHandle[BatchWorkflow, Progress]:
         return self._temporal.get_workflow_handle_for(BatchWorkflow.run, workflow_id(batch_id))

@@ -7,7 +7,7 @@ import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, read_text, run
 from standfast.cli.output import Output
-from standfast.errors import InvalidInput
+from standfast.errors import InvalidInput, NotMigrated
 
 if TYPE_CHECKING:
     from standfast.plan import Plan
@@ -166,12 +166,10 @@ async def _stored(settings: "Settings", target: str) -> "Constraints | None":
     """Return the target's constraints in the control database, None if the settings name no such database.
 
     Raises:
-        InvalidInput: the control database was not migrated.
+        NotMigrated: the control database was not migrated.
         ServiceUnavailable: it can't be reached.
     """
-    from psycopg import errors  # noqa: PLC0415 - commands import when they run
-
-    from standfast.safety.versions import read_latest  # noqa: PLC0415
+    from standfast.safety.versions import read_latest  # noqa: PLC0415 - commands import when they run
     from standfast.store.connections import Databases  # noqa: PLC0415
 
     if settings.control.url is None:
@@ -179,6 +177,5 @@ async def _stored(settings: "Settings", target: str) -> "Constraints | None":
     try:
         async with Databases(settings, application="standfast check") as databases, databases.control() as connection:
             return await read_latest(connection, target, settings.target(target).schemas)
-    except (errors.UndefinedTable, errors.InsufficientPrivilege) as error:
-        advice = "run `standfast migrate`, or give --constraints FILE"
-        raise InvalidInput(f"control database: {error.diag.message_primary}; {advice}") from error
+    except NotMigrated as error:
+        raise NotMigrated(f"{error}, or give --constraints FILE") from error

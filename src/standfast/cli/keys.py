@@ -1,6 +1,7 @@
 """Commands for the keys that payloads are encrypted with."""
 
 import getpass
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ def new(invocation: Invocation, file: Path | None) -> None:
 
     ring = KeyRing.new()
     if file is not None:
-        if file.exists():
+        if os.path.lexists(file):
             raise InvalidInput(
                 f"{file} is there already; `standfast keys rotate` adds a key to the one in the settings"
             )

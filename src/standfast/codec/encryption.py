@@ -80,7 +80,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Return the payloads encrypted, each with a nonce of its own."""
         ring, own = self._keys.ring, self._own or Binding()
-        cipher, associated = ring.cipher(ring.active), _associated(ring.active, own)
+        cipher, associated = ring.cipher(ring.active), _associated_own(ring.active, own)
         metadata = {
             "encoding": ENCODING,
             "encryption-cipher": CIPHER,
@@ -123,7 +123,8 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         nonce, data = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
             cipher = await self._keys.cipher(key_id)
-            return Payload.FromString(cipher.decrypt(nonce, data, _associated(key_id, whose)))
+            associated = (_associated if self._own is None else _associated_own)(key_id, whose)
+            return Payload.FromString(cipher.decrypt(nonce, data, associated))
         except UnknownKey as error:
             raise UnknownKey(f"a payload of {whose} can't be read: {error}") from None
         except (InvalidTag, ValueError, DecodeError):
@@ -147,6 +148,8 @@ def binding(payload: Payload) -> Binding:
     return Binding(namespace, workflow_id)
 
 
-@lru_cache(maxsize=1000)
 def _associated(key_id: str, own: Binding) -> bytes:
     return canonical_json([CIPHER.decode(), key_id, own.namespace, own.workflow_id])
+
+
+_associated_own = lru_cache(maxsize=1000)(_associated)  # not of what anybody says, which may be of any length

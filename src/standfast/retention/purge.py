@@ -18,6 +18,7 @@ from standfast.retention.places import NOBODY, Bucket, Content, Counts, Expired,
 from standfast.settings import Settings
 from standfast.storage.s3 import s3_driver
 from standfast.store.connections import Connection, address, open_connection
+from standfast.store.migrate import Kind, require_schema
 
 _AT_ONCE = 50  # tickets that are looked at and removed together
 _SECONDS = 300  # for one statement: large payloads take a while to remove...
@@ -52,6 +53,7 @@ async def purge(
     Raises:
         InvalidInput: the moment is not over, or the control database was used with another Temporal namespace.
         NotPermitted: `control.owner` is not set.
+        NotMigrated: our schema is missing in a database, or is not the newest.
         ServiceUnavailable: Temporal or a database can't be reached.
     """
     if before > datetime.now(UTC):
@@ -59,12 +61,12 @@ async def purge(
     async with AsyncExitStack() as stack:
         stack.enter_context(_temporal_away())
         client = await cluster.connect(settings)
-        control = await stack.enter_async_context(_owner(settings.control.owner, "control.owner"))
+        control = await stack.enter_async_context(_owner(settings.control.owner, "control.owner", Kind.CONTROL))
         await namespaces.check(client, control)
         places = _places(client, control, before)
         owners = {name: target.owner for name, target in settings.targets.items() if target.owner is not None}
         for name, owner in owners.items():
-            connection = await stack.enter_async_context(_owner(owner, f"targets.{name}.owner"))
+            connection = await stack.enter_async_context(_owner(owner, f"targets.{name}.owner", Kind.TARGET))
             places.append(Ledger(connection=connection, before=before, reason=_reason(before)))
         if settings.storage.s3 is not None:
             driver = await stack.enter_async_context(s3_driver(settings.storage.s3))
@@ -160,7 +162,7 @@ def _temporal_away() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _owner(url: SecretStr | None, setting: str) -> AsyncIterator[Connection]:
+async def _owner(url: SecretStr | None, setting: str, kind: Kind) -> AsyncIterator[Connection]:
     if url is None:
         raise NotPermitted(f"only a database's owner may remove what is kept there; set {setting} for this command")
     secret = url.get_secret_value()
@@ -169,10 +171,9 @@ async def _owner(url: SecretStr | None, setting: str) -> AsyncIterator[Connectio
             await connection.set_autocommit(True)
             connection.answer_seconds = _ANSWER_SECONDS
             await connection.execute(_SESSION, (f"{_SECONDS}s",))
+            await require_schema(connection, kind)
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise NotPermitted(f"{address(secret)}: {error.diag.message_primary}; {setting} must name the owner") from error
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-        raise InvalidInput(f"{address(secret)}: {error.diag.message_primary}; run `standfast migrate`") from error
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"{address(secret)}: {str(error).strip()}; call it again, it goes on") from error

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
@@ -17,8 +17,9 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from pydantic import SecretStr
 
-from standfast.errors import InvalidInput, NotPermitted, ServiceUnavailable
+from standfast.errors import InvalidInput, NotMigrated, NotPermitted, ServiceUnavailable
 from standfast.settings import Settings
 
 Result = TypeVar("Result")
@@ -61,6 +62,14 @@ _PASSING = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+_LACKING = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+_OWN = "standfast"
+"""The schema that we make in each database."""
 _JOURNAL, _PAYLOADS, _CONTROL_AT_ONCE = "journal", "payloads", "control at once"
 _AUTOCOMMIT = frozenset({_JOURNAL, _PAYLOADS, _CONTROL_AT_ONCE})
 # A workflow task that waits any longer for a payload runs out of time; failed, it can say why.
@@ -209,6 +218,23 @@ async def open_connections(
     return connections
 
 
+@contextmanager
+def migrated(url: str) -> Iterator[None]:
+    """For statements on our own schema alone: say what to do where it is not as they need it.
+
+    Raises:
+        NotMigrated: a table, a column, a function or a right is missing.
+    """
+    try:
+        yield
+    except (*_LACKING, psycopg.errors.InsufficientPrivilege) as error:
+        raise _not_migrated(url, error) from error
+
+
+def _not_migrated(url: str, error: psycopg.Error) -> NotMigrated:
+    return NotMigrated(f"PostgreSQL at {address(url)}: {error.diag.message_primary}; run `standfast migrate`")
+
+
 async def server_time(connection: Connection) -> datetime:
     """Return the time by the server's clock."""
     row = await (await connection.execute("SELECT clock_timestamp() AS now")).fetchone()
@@ -255,10 +281,17 @@ class Databases:
         Raises:
             UnknownTarget: no such target in the settings.
             NotPermitted: this process was not given the role's URL.
+            NotMigrated: the writer finds no ledger there.
             ServiceUnavailable: the server can't be reached or was lost.
         """
-        async with self._pooled(self._url(name, role), role, self.schemas(name)) as connection:
-            yield connection
+        url = self._url(name, role)
+        try:
+            async with self._pooled(url, role, self.schemas(name)) as connection:
+                yield connection
+        except _LACKING as error:
+            if role is not Role.WRITER:  # only the ledger is ours, and what a plan names is told of by itself
+                raise
+            raise _not_migrated(url, error) from error
 
     @asynccontextmanager
     async def observer(self, name: str, role: Role) -> AsyncIterator[Connection]:
@@ -279,7 +312,7 @@ class Databases:
         if secret is None:
             raise NotPermitted("this process has no URL of the control database; set control.url")
         use = _CONTROL_AT_ONCE if autocommit else "control"
-        async with self._pooled(secret.get_secret_value(), use, ("standfast",)) as connection:
+        async with self._own(secret, use) as connection:
             yield connection
 
     @asynccontextmanager
@@ -291,7 +324,7 @@ class Databases:
         secret = self._settings.control.journal or self._settings.control.url
         if secret is None:
             raise NotPermitted("this process has no URL of the journal of model calls; set control.journal")
-        async with self._pooled(secret.get_secret_value(), _JOURNAL, ("standfast",)) as connection:
+        async with self._own(secret, _JOURNAL) as connection:
             yield connection
 
     @asynccontextmanager
@@ -300,8 +333,7 @@ class Databases:
         secret = self._settings.storage.url or self._settings.control.url
         if secret is None:
             raise NotPermitted("this process has no URL of the storage for large payloads; set storage.url")
-        url = secret.get_secret_value()
-        async with self._pooled(url, _PAYLOADS, ("standfast",), seconds=_PAYLOAD_SECONDS) as connection:
+        async with self._own(secret, _PAYLOADS, seconds=_PAYLOAD_SECONDS) as connection:
             yield connection
 
     def _url(self, name: str, role: Role) -> str:
@@ -311,6 +343,15 @@ class Databases:
             raise NotPermitted(f"this process has no {role} URL for target {name!r}; set targets.{name}.{role}")
         url: str = secret.get_secret_value()
         return url
+
+    @asynccontextmanager
+    async def _own(
+        self, secret: SecretStr, use: str, *, seconds: float = _CONNECT_SECONDS
+    ) -> AsyncIterator[Connection]:
+        url = secret.get_secret_value()
+        with migrated(url):
+            async with self._pooled(url, use, (_OWN,), seconds=seconds) as connection:
+                yield connection
 
     @asynccontextmanager
     async def _pooled(

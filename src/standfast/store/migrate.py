@@ -14,7 +14,7 @@ from typing import LiteralString
 
 import psycopg
 
-from standfast.errors import InvalidInput, NotPermitted, ServiceUnavailable
+from standfast.errors import InvalidInput, NotMigrated, NotPermitted, ServiceUnavailable
 from standfast.store import roles
 from standfast.store.connections import Connection, Role, address, open_connection
 from standfast.store.sql import read, statements
@@ -144,6 +144,19 @@ async def schema_version(connection: Connection, kind: Kind) -> int:
 def _place(connection: Connection) -> str:
     """Return host, port and database of an open connection, for messages."""
     return f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
+
+
+async def require_schema(connection: Connection, kind: Kind) -> None:
+    """Make sure that all migrations were applied.
+
+    Raises:
+        NotMigrated: one was not.
+        InvalidInput, NotPermitted: as `schema_version` does.
+    """
+    version, newest = await schema_version(connection, kind), migrations(kind)[-1].number
+    if version < newest:
+        place = f"{_place(connection)}: the {kind} schema"
+        raise NotMigrated(f"{place} is at version {version} of {newest}; run `standfast migrate`")
 
 
 async def _migrate(

@@ -14,7 +14,7 @@ from standfast.audit import Row
 from standfast.errors import NotPermitted, ServiceUnavailable
 from standfast.settings import Settings
 from standfast.steps import TICKET
-from standfast.store.connections import Connection, address, open_connection
+from standfast.store.connections import Connection, address, migrated, open_connection
 from standfast.store.sql import statements
 from standfast.verification import traces
 from standfast.verification.evidence import Executed, Placed, Run
@@ -109,17 +109,16 @@ async def reading(url: str) -> AsyncIterator[Connection]:
     """A connection for long streams, without transactions in between; nothing can be changed by it.
 
     Raises:
-        NotPermitted: its role lacks a right that `standfast migrate` gives.
+        NotMigrated: our schema is missing there, or its role lacks a right.
         ServiceUnavailable: the server can't be reached, or was lost.
     """
     try:
-        async with await open_connection(url, schemas=("pg_catalog",), application="standfast audit") as connection:
-            await connection.set_autocommit(True)
-            await connection.execute(_SQL["patience"])
-            connection.answer_seconds = _PATIENCE
-            yield connection
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise NotPermitted(f"{address(url)}: {error.diag.message_primary}; run `standfast migrate`") from error
+        with migrated(url):
+            async with await open_connection(url, schemas=("pg_catalog",), application="standfast audit") as connection:
+                await connection.set_autocommit(True)
+                await connection.execute(_SQL["patience"])
+                connection.answer_seconds = _PATIENCE
+                yield connection
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"PostgreSQL at {address(url)}: {str(error).strip()}; try again") from error
 
