@@ -426,9 +426,10 @@ class Standfast:
         mode: Mode,
         plan_digest: str,
         fingerprint: str,
+        judgement: str = "",
         comment: str = "",
     ) -> DecisionRecord:
-        """Sign and deliver a decision; the caller vouches for `by`.
+        """Sign and deliver a decision; the caller vouches for `by`, and for what was seen.
 
         Raises:
             DecisionRefused: it changed nothing; `reason` says why.
@@ -445,6 +446,7 @@ class Standfast:
             mode=mode,
             plan_digest=plan_digest,
             fingerprint=fingerprint,
+            judgement=judgement,
             comment=comment,
         )
         return await self.deliver(workflow_id, decision)
@@ -458,6 +460,7 @@ class Standfast:
         mode: Mode,
         plan_digest: str,
         fingerprint: str,
+        judgement: str = "",
         comment: str = "",
     ) -> Decision:
         """Return a signed decision; the caller vouches for `by`.
@@ -473,6 +476,7 @@ class Standfast:
             "verdict": verdict,
             "plan_digest": plan_digest,
             "fingerprint": fingerprint,
+            "judgement": judgement,
             "by": by,
             "comment": comment,
         }

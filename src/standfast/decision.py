@@ -109,7 +109,9 @@ class Decision(Submission):
     plan_digest: ShortText
     """What was seen: the report's plan digest..."""
     fingerprint: ShortText
-    """...and the report's fingerprint over the rows."""
+    """...the report's fingerprint over the rows..."""
+    judgement: ShortText = ""
+    """...and what the rules said, for whom it was shown: an approval counts for nothing else. Empty: it was not."""
     by: PersonName
     comment: Comment = ""
     proof: Proof | None = None
@@ -123,7 +125,7 @@ class Decision(Submission):
         if self.proof is None:
             msg = "a decision without proof has nothing to sign"
             raise ValueError(msg)
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", exclude=None if self.judgement else {"judgement"})
         del content["proof"]["signature"]
         return {"workflow_id": workflow_id, "decision": content}
 
@@ -163,4 +165,5 @@ class DecisionRecord(Record):
 
     def content(self, decision: Decision) -> dict[str, Any]:
         """Return what the audit chain keeps of it."""
-        return self.model_dump(mode="json", exclude={"receipt"}) | {"fingerprint": decision.fingerprint}
+        seen = {"fingerprint": decision.fingerprint, "judgement": decision.judgement}
+        return self.model_dump(mode="json", exclude={"receipt"}) | seen

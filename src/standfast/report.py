@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from standfast.domain import Record
+from standfast.domain import Record, digest
 from standfast.plan import Operation
 
 
@@ -154,6 +154,13 @@ class SafetyReport(Record):
     def all_findings(self) -> tuple[Finding, ...]:
         """Findings about the plan, then about each operation in order."""
         return self.findings + tuple(f for o in self.operations for f in o.findings)
+
+    @property
+    def judgement(self) -> str:
+        """What is another one once rules object that did not, or more or other people have to approve: 16 digits."""
+        said = self.model_dump(mode="json", include={"verdict", "approvals_required", "approver_scopes", "undo_proved"})
+        findings = sorted({(finding.rule, finding.verdict.value) for finding in self.all_findings})
+        return digest(said | {"findings": findings})[:16]
 
     def effect(self, target: str) -> str:
         """Return what the plan would do to `target`, in one sentence."""

@@ -384,6 +384,8 @@ class TicketWorkflow:
         if seen is not None and seen is not report and not still_approved(seen, report):
             return Refusal.JUDGED_ANEW  # while the decision waited for the end of the validation
         if decision.verdict is DecisionVerdict.APPROVE:
+            if decision.judgement not in ("", report.judgement):
+                return Refusal.JUDGED_ANEW
             approved_before = any(same_person(decision.by, by) for by in self._view.approvals)
             return Refusal.ALREADY_APPROVED if approved_before else None
         if not decision.comment.strip():

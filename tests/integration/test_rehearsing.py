@@ -109,6 +109,23 @@ async def test_an_approval_does_not_count_for_what_the_rules_said_after_it_was_s
     await shop.decide(again, DecisionVerdict.REJECT, comment="clean up")
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_approval_counts_for_the_judgement_that_was_shown_alone(shop: Installation) -> None:
+    view = await waiting(shop, refund(1058), **about(1058))
+    await shop.constrain(FROZEN)
+    await shop.client.rehearse(view.workflow_id, by="ben@example.com")
+    again = await waits_again(shop, view)
+    await shop.constrain(CONSTRAINTS)
+    assert view.report is not None
+    assert again.report is not None
+    assert (again.report.plan_digest, again.report.fingerprint) == (view.report.plan_digest, view.report.fingerprint)
+    with pytest.raises(DecisionRefused) as refused:
+        await shop.decide(again, APPROVE, judgement=view.report.judgement)
+    assert refused.value.reason == Refusal.JUDGED_ANEW
+    await shop.decide(again, APPROVE, judgement=again.report.judgement)
+    assert (await shop.client.wait(view.workflow_id)).state is State.DONE
+
+
 async def accepted(ticket: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:
     events = (await ticket.fetch_history()).events
     return [e for e in events if e.HasField("workflow_execution_update_accepted_event_attributes")]

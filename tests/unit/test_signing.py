@@ -44,6 +44,7 @@ def test_an_unsigned_decision_does_not() -> None:
         {"verdict": DecisionVerdict.REJECT},
         {"plan_digest": "x"},
         {"fingerprint": "x"},
+        {"judgement": "x"},
         {"comment": "x"},
     ],
 )

@@ -19,7 +19,7 @@ from standfast.decision import (
     may_decide_own,
     same_person,
 )
-from standfast.domain import Submission, digest
+from standfast.domain import Submission
 from standfast.errors import DecisionRefused, NotPermitted
 from standfast.outcome import State
 from standfast.report import SafetyReport, deleted_rows
@@ -43,7 +43,7 @@ class DecisionForm(Submission):
     deleted_rows: str = ""
     """Typed by who approves a plan that deletes rows: how many."""
     judgement: ShortText = ""
-    """What the rules said when it was seen, see `judgement`; empty if that was not looked at."""
+    """What the rules said when it was seen, see `SafetyReport.judgement`; empty if that was not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,6 @@ def rights(view: TicketView, session: Session, review: Review) -> Rights:
     if not view.may_approve(session.user):
         return Rights(approve="The target's constraints name others to approve such a plan.")
     return Rights()
-
-
-def judgement(report: SafetyReport) -> str:
-    """Return what is another one once rules object that did not, or more or other people have to approve."""
-    said = report.model_dump(mode="json", include={"verdict", "approvals_required", "approver_scopes", "undo_proved"})
-    findings = sorted({(finding.rule, finding.verdict.value) for finding in report.all_findings})
-    return digest(said | {"findings": findings})[:16]
 
 
 def wants_reason(report: SafetyReport) -> bool:
@@ -131,7 +124,6 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
             raise DecisionRefused("the ticket is validating, not waiting for a decision", reason=Refusal.NOT_WAITING)
         # What isn't what was seen needs no look here: the workflow refuses the decision.
         if view.report is not None and _is_about(form, view.report) and not view.state.is_end:
-            _require_same_judgement(view.report, form)
             _require_confirmation(view.report, form)
             _require_reason(view.report, form)
     try:
@@ -142,6 +134,7 @@ async def deliver(standfast: Standfast, workflow_id: str, session: Session, form
             mode=session.mode,
             plan_digest=form.plan_digest,
             fingerprint=form.fingerprint,
+            judgement=form.judgement,
             comment=form.comment,
         )
     except DecisionRefused as refused:
@@ -162,12 +155,6 @@ def _too_late(view: TicketView, refused: DecisionRefused) -> DecisionRefused:
     return DecisionRefused(
         f"{first.by} has decided already ({first.verdict}); the ticket is {view.state}", reason=refused.reason
     )
-
-
-def _require_same_judgement(report: SafetyReport, form: DecisionForm) -> None:
-    if form.judgement and form.judgement != judgement(report):
-        message = "the rules say something else about this plan than when you opened the page; look and decide again"
-        raise DecisionRefused(message, reason=Refusal.JUDGED_ANEW)
 
 
 def _require_confirmation(report: SafetyReport, form: DecisionForm) -> None:

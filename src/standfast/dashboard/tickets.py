@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from standfast.client import Standfast
 from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.comparison import Revision, revisions
-from standfast.dashboard.deciding import DecisionForm, approvers, deliver, judgement, rights, wants_reason
+from standfast.dashboard.deciding import DecisionForm, approvers, deliver, rights, wants_reason
 from standfast.dashboard.freshness import Freshness, Rehearsals
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
@@ -226,7 +226,7 @@ def _content(view: TicketView) -> dict[str, Any]:
         "operations": operation_changes(view.plan, report) if view.plan else (),
         "rows_limit": ROWS_SHOWN,
         "deleted_rows": deleted_rows(report) if report else 0,
-        "judgement": judgement(report) if report else "",
+        "judgement": report.judgement if report else "",
         "wants_reason": report is not None and wants_reason(report),
         "as_rehearsed": as_rehearsed(report, execution) if report and execution else False,
         "steps": _STEPS,
