@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -28,6 +29,7 @@ from standfast.local.ports import free_port
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.store.connections import Databases, Role
+from standfast.store.migrate import migrate_control
 from standfast.store.roles import role_name
 from standfast.view import TicketView
 from tests.integration.installation import Installation, installed
@@ -613,19 +615,38 @@ async def test_without_a_control_database_the_page_says_what_to_do(installation:
         assert problem.json()["code"] == "service-unavailable"
 
 
+async def test_a_control_database_that_was_not_migrated_is_no_defect(installation: Installation) -> None:
+    async with dashboard(_with_control(installation, "postgres")) as url, browser(url) as client:
+        client.cookies.set(f"standfast-session-{client.base_url.port}", "x")
+        answer = await client.get("/")
+        problem = await client.get("/api/tickets")
+    assert (answer.status_code, "standfast migrate" in answer.text) == (503, True)
+    assert (problem.status_code, problem.json()["code"]) == (503, "not-migrated")
+
+
 async def test_a_defect_is_a_page_without_details(installation: Installation) -> None:
-    control = installation.settings.control.url
-    assert control is not None
-    elsewhere = {"url": make_conninfo(control.get_secret_value(), dbname="postgres")}  # has no table of sessions
-    settings = installation.settings.model_copy(
-        update={"control": type(installation.settings.control).model_validate(elsewhere)}
-    )
+    broken = f"t{uuid4().hex[:8]}"
+    with psycopg.connect(installation.owner_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {broken}".encode())
+    settings = _with_control(installation, broken)
+    await migrate_control(make_conninfo(installation.owner_url, dbname=broken))
+    with psycopg.connect(installation.owner_url, dbname=broken) as connection:
+        connection.execute("ALTER TABLE standfast.session RENAME TO kept")
+        connection.execute("CREATE VIEW standfast.session AS SELECT * FROM standfast.kept WHERE 1 / 0 = 1")
+        connection.execute("GRANT SELECT ON standfast.session TO PUBLIC")
     async with dashboard(settings) as url, browser(url) as client:
         client.cookies.set(f"standfast-session-{client.base_url.port}", "x")
         answer = await client.get("/")
     assert answer.status_code == 500
-    assert "standfast.session" not in answer.text
+    assert "division by zero" not in answer.text
     assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+
+
+def _with_control(installation: Installation, database: str) -> Settings:
+    control = {"url": make_conninfo(installation.control_url, dbname=database)}
+    return installation.settings.model_copy(
+        update={"control": type(installation.settings.control).model_validate(control)}
+    )
 
 
 async def test_all_of_the_dashboard_shares_its_connections(installation: Installation) -> None:
