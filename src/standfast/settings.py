@@ -38,6 +38,8 @@ from standfast.report import Reminder
 from standfast.sign_in import Oidc, TrustedProxy
 from standfast.web_address import LOOPBACK, WebOrigin, is_loopback
 
+_PREFIX = "STANDFAST_"
+
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 KEY_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -45,8 +47,22 @@ KEY_ID = r"[a-z0-9][a-z0-9_-]{0,62}"
 KeyId = Annotated[str, StringConstraints(pattern=f"^{KEY_ID}$")]
 
 _SECRETS = frozenset(
-    {"reader", "rehearser", "writer", "owner", "url", "journal", "signing_key", "keys", "token", "client_secret"}
+    {
+        "reader",
+        "rehearser",
+        "writer",
+        "owner",
+        "url",
+        "journal",
+        "signing_key",
+        "keys",
+        "command",
+        "token",
+        "client_secret",
+    }
 )
+_OF_NO_VALUE = frozenset({"extra_forbidden", "model_type", "model_attributes_type", "dict_type"})
+"""Errors about a name that no setting has, or where settings of their own belong: any secret may stand there."""
 
 
 class _Section(BaseModel):
@@ -235,7 +251,11 @@ class Settings(BaseSettings):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STANDFAST_", env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        case_sensitive=False,
     )
 
     home: Path = Path(".standfast")
@@ -332,12 +352,12 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
     for file in files:
         if explicit or file.exists():
             merged = _deep_merge(merged, read_toml(file))
+    origin = " and ".join(str(f) for f in files)
     try:
         return Settings(**merged)
     except ValidationError as error:
-        origin = " and ".join(str(f) for f in files) + " or the environment"
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_shown(e)}" for e in error.errors()]
-        raise InvalidInput(f"settings ({origin}): {'; '.join(lines)}") from None
+        problems = "; ".join(map(_told, error.errors()))
+        raise InvalidInput(f"settings ({origin} or the environment): {problems}") from None
     except SettingsError as error:
         raise InvalidInput(f"settings (the environment): {_unread(error)}") from None
 
@@ -347,16 +367,18 @@ def _unread(error: SettingsError) -> str:
     cause = error.__cause__
     if not isinstance(cause, json.JSONDecodeError):
         return str(error)
-    prefix = str(Settings.model_config["env_prefix"])
-    named = sorted(name for name, value in os.environ.items() if name.upper().startswith(prefix) and value == cause.doc)
+    named = sorted(n for n, value in os.environ.items() if n.upper().startswith(_PREFIX) and value == cause.doc)
     return f"{' or '.join(named)}: expected JSON, as this setting has several values: {cause}"
 
 
-def _shown(error: ErrorDetails) -> str:
-    """Return the wrong value, unless it is or may hold a secret."""
-    value = error["input"]
-    secret = _SECRETS.intersection(map(str, error["loc"]))
-    return "" if secret or isinstance(value, dict) else f", got {value!r}"
+def _told(error: ErrorDetails) -> str:
+    """Return what is wrong with a setting, with its value unless that is or may hold a secret, such as a URL's."""
+    value, message = repr(error["input"]), error["msg"]
+    place = ".".join(map(str, error["loc"]))
+    secret = error["type"] in _OF_NO_VALUE or not _SECRETS.isdisjoint(map(str, error["loc"]))
+    if secret or isinstance(error["input"], dict) or "@" in value or "://" in value:
+        return f"{place}: {message.replace(value, 'the value') if '@' in value else message}"
+    return f"{place}: {message}, got {value}"
 
 
 def _deep_merge(weak: dict[str, Any], strong: dict[str, Any]) -> dict[str, Any]:

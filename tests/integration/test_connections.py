@@ -7,7 +7,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from standfast.errors import ServiceUnavailable
+from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Settings, Target
 from standfast.store import connections
 from standfast.store.connections import Connection, Databases, Role, open_connection
@@ -61,6 +61,30 @@ async def test_a_server_that_is_lost_before_a_new_connection_is_of_use_is_away(
             with pytest.raises(ServiceUnavailable, match=r"PostgreSQL at 127\.0\.0\.1:\d+/\w+ can't be reached"):
                 async with pool.payloads():
                     pass
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:Zm9v/hunter2@127.0.0.1:1/db",
+        "postgresql://u:Zm9v@hunter2@127.0.0.1:1/db",
+        "postgresql://u:hunter2/db",
+        "postgresql://u:hunter2%zzs@127.0.0.1:1/db",
+        "postgres:hunter2@127.0.0.1/db",
+        "host=127.0.0.1 password=hunter 2hunter2",
+    ],
+)
+async def test_a_url_that_libpq_reads_in_another_way_is_refused_without_its_password(url: str) -> None:
+    assert connections.address(url) == "(not a PostgreSQL URL)"
+    with pytest.raises(
+        InvalidInput, match=r"not a PostgreSQL URL such as .*; percent-encode / @ % in the password"
+    ) as raised:
+        await open_connection(url)
+    assert "hunter2" not in str(raised.value)
+    async with databases(url) as pool:
+        with pytest.raises(InvalidInput, match="not a PostgreSQL URL"):
+            async with pool.target("shop", Role.WRITER):
+                pass
 
 
 async def test_an_answer_that_never_comes_is_given_up(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

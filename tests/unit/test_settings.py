@@ -93,6 +93,36 @@ def test_a_wrong_secret_is_not_repeated_in_the_message(clean: Path) -> None:
     assert "hunter2" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[targets.shop]\nwritr = "postgresql://u:hunter2@h/d"\n',
+        '[targets.shop]\nwritr = "hunter2"\n',
+        '[targets]\nshop = "postgresql://u:hunter2@h/d"\n',
+        'control = "hunter2"\n',
+        'shop = "postgresql://u:hunter2@h/d"\n',
+        '[dashboard]\nport = "postgresql://u:hunter2@h/d"\n',
+        '[dashboard]\nport = ["u:hunter2@h"]\n',
+        '[dashboard]\nurl = "https://u:hunter2@h"\n',
+        '[review]\npublic_keys = "hunter2"\n',
+        '[encryption]\ncommand = "vault -token=hunter2"\n',
+    ],
+)
+def test_what_may_be_a_secret_in_the_wrong_place_is_not_repeated_either(clean: Path, text: str) -> None:
+    write(clean / "standfast.toml", text)
+    with pytest.raises(InvalidInput, match=r"settings \(.*standfast\.toml or the environment\): ") as raised:
+        load_settings()
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["STANDFAST_CONTROL__ULR", "STANDFAST_TARGETS__SHOP", "STANDFAST_CONTROL"])
+def test_nor_is_what_a_variable_holds_that_names_no_setting(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "postgresql://u:hunter2@h/d")
+    with pytest.raises(InvalidInput) as raised:
+        load_settings()
+    assert "hunter2" not in str(raised.value)
+
+
 def test_an_unknown_target_lists_the_known_ones(clean: Path) -> None:
     write(clean / "standfast.toml", "[targets.shop]\n[targets.crm]\n")
     with pytest.raises(UnknownTarget, match="unknown target 'hr'; the settings name: crm, shop"):

@@ -1,6 +1,7 @@
 """The one place that opens PostgreSQL connections."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -74,6 +75,10 @@ _JOURNAL, _PAYLOADS, _CONTROL_AT_ONCE = "journal", "payloads", "control at once"
 _AUTOCOMMIT = frozenset({_JOURNAL, _PAYLOADS, _CONTROL_AT_ONCE})
 # A workflow task that waits any longer for a payload runs out of time; failed, it can say why.
 _PAYLOAD_SECONDS = 1.5
+_NO_URL = (
+    "not a PostgreSQL URL such as postgresql://user:password@host/database; percent-encode / @ % in the password, "
+    "as %2F %40 %25"
+)
 _SAFETY_CRITICAL = ("standard_conforming_strings", "client_encoding", "row_security", "search_path")
 
 
@@ -145,10 +150,26 @@ class Role(StrEnum):
 def address(url: str) -> str:
     """Return host, port and database of a URL, without credentials, for messages."""
     try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+        parts = _parts(url)
+    except InvalidInput:
         return "(not a PostgreSQL URL)"
     return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+def _parts(url: str) -> dict[str, Any]:
+    """Return what libpq reads in a URL.
+
+    Raises:
+        InvalidInput: it is wrong. libpq's words could quote a password.
+    """
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise InvalidInput(_NO_URL) from None
+    # In `user:pass/word@host/database` the host is `user` to libpq, the port `pass`, and the database all the rest.
+    if "@" in f"{parts.get('host')}{parts.get('dbname')}" or not re.fullmatch(r"[\d,]*", str(parts.get("port") or "")):
+        raise InvalidInput(_NO_URL)
+    return parts
 
 
 async def pin_session(connection: Connection, schemas: tuple[str, ...], *, read_only: bool = False) -> None:
@@ -183,10 +204,9 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
         InvalidInput: `url` is not a PostgreSQL URL.
         ServiceUnavailable: the server can't be reached or refuses us.
     """
+    _parts(url)
     try:
         connection = await Connection.connect(url, row_factory=dict_row, application_name=application, **_CLIENT)
-    except psycopg.ProgrammingError as error:
-        raise InvalidInput(f"not a PostgreSQL URL: {error}") from None
     except psycopg.OperationalError as error:
         raise _unreachable(url, error) from error
     try:
@@ -376,6 +396,7 @@ class Databases:
             return self._pools[url, use]
 
     def _new_pool(self, url: str, use: str, schemas: tuple[str, ...]) -> Pool:
+        _parts(url)
         drained = 0.0
 
         async def configure(connection: Connection) -> None:
