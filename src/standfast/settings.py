@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ByteSize,
     ConfigDict,
@@ -23,7 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -65,6 +66,16 @@ _OF_NO_VALUE = frozenset({"extra_forbidden", "model_type", "model_attributes_typ
 """Errors about a name that no setting has, or where settings of their own belong: any secret may stand there."""
 
 
+def _given(secret: SecretStr) -> SecretStr:
+    """Return a secret that is not empty; of an empty URL libpq makes whichever server it finds."""
+    if not secret.get_secret_value().strip():
+        raise PydanticCustomError("empty", "is empty; set it, or leave it out")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_given)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,13 +83,13 @@ class _Section(BaseModel):
 class Target(_Section):
     """A PostgreSQL database that plans may change. Each URL is a role of its own; a process has only what it needs."""
 
-    reader: SecretStr | None = None
+    reader: Secret | None = None
     """Read only: context retrieval and the planner's tools."""
-    rehearser: SecretStr | None = None
+    rehearser: Secret | None = None
     """May write; every transaction is rolled back. Defaults to `writer`."""
-    writer: SecretStr | None = None
+    writer: Secret | None = None
     """Used by the database pool alone."""
-    owner: SecretStr | None = None
+    owner: Secret | None = None
     """Used by `standfast migrate` and `standfast purge` alone."""
     schemas: tuple[str, ...] = ("public",)
     """The search path of every session, what context retrieval describes, and where `standfast migrate` gives rights.
@@ -92,11 +103,11 @@ class Control(_Section):
     large payloads.
     """
 
-    url: SecretStr | None = None
-    journal: SecretStr | None = None
+    url: Secret | None = None
+    journal: Secret | None = None
     """For the llm pool, as a role that may record model calls and nothing else. Where a process has `url`, that will
     do."""
-    owner: SecretStr | None = None
+    owner: Secret | None = None
     """Used by `standfast migrate` and `standfast purge` alone."""
 
 
@@ -112,7 +123,7 @@ class S3(_Section):
 class Storage(_Section):
     """Where payloads go that are too large for Temporal. Every process needs it."""
 
-    url: SecretStr | None = None
+    url: Secret | None = None
     """Of the control database, as a role that may add and read payloads and nothing else. Where a process has
     `control.url` anyway, that will do."""
     threshold: Annotated[ByteSize, Field(ge=1024, le=1024 * 1024)] = ByteSize(64 * 1024)
@@ -159,7 +170,7 @@ class Review(_Section):
 
     public_keys: dict[str, str] = Field(default_factory=dict)
     """Key id -> Ed25519 public key, base64; the core pool verifies decisions with them."""
-    signing_key: SecretStr | None = None
+    signing_key: Secret | None = None
     """Ed25519 private key, base64; held by the dashboard and by operators."""
     signing_key_id: str = "default"
     solo: bool = False
@@ -179,7 +190,7 @@ class Encryption(_Section):
     """How payloads are encrypted before they go to Temporal. The keys come from one of three places."""
 
     enabled: bool = True
-    keys: dict[KeyId, SecretStr] = Field(default_factory=dict)
+    keys: dict[KeyId, Secret] = Field(default_factory=dict)
     """Key id -> 32 bytes, base64."""
     active: KeyId | None = None
     """Which of `keys` encrypts, all of them decrypt; may be left out if there is only one."""
@@ -241,7 +252,7 @@ class CodecServer(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8766, ge=0, le=65535)
-    token: SecretStr | None = None
+    token: Secret | None = None
     """What programs send as `Authorization: Bearer TOKEN`; without one, only people who are signed in may ask."""
     ui: str | None = None
     """Address of a Temporal UI that is shown here, to people who are signed in at the dashboard."""
@@ -253,6 +264,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         case_sensitive=False,
@@ -320,7 +332,7 @@ class Settings(BaseSettings):
 
 def home_folder() -> Path:
     """Return the folder of the embedded services, `$STANDFAST_HOME` or `.standfast`."""
-    return Path(os.environ.get("STANDFAST_HOME", ".standfast"))
+    return Path(os.environ.get("STANDFAST_HOME") or ".standfast")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

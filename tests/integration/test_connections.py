@@ -87,6 +87,30 @@ async def test_a_url_that_libpq_reads_in_another_way_is_refused_without_its_pass
                 pass
 
 
+@pytest.mark.parametrize("url", ["", " "])
+async def test_an_empty_url_is_no_request_for_whichever_server_there_is(
+    database: str, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    for name, value in conninfo_to_dict(database).items():
+        monkeypatch.setenv({"dbname": "PGDATABASE"}.get(name, f"PG{name.upper()}"), str(value))
+    with pytest.raises(InvalidInput, match="the URL of a database is empty"):
+        await open_connection(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:p@db.example.com:6432/shop", "db.example.com:6432/shop"),
+        ("postgresql://u:p@db.example.com/shop", "db.example.com/shop"),
+        ("postgresql:///shop?hostaddr=10.0.0.1", "10.0.0.1/shop"),
+        ("postgresql://a:1,b:2/shop", "a,b:1,2/shop"),
+        ("postgresql://", "the default host"),
+    ],
+)
+def test_an_address_is_what_its_url_names_and_nothing_else(url: str, shown: str) -> None:
+    assert connections.address(url) == shown
+
+
 async def test_an_answer_that_never_comes_is_given_up(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "answer_seconds", 0.5)
     async with databases(database) as pool:

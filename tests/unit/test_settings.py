@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import InvalidInput, UnknownTarget
-from standfast.settings import load_settings
+from standfast.settings import home_folder, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +121,25 @@ def test_nor_is_what_a_variable_holds_that_names_no_setting(monkeypatch: pytest.
     with pytest.raises(InvalidInput) as raised:
         load_settings()
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("setting", ["targets.shop.owner", "control.url", "storage.url", "codec_server.token"])
+def test_an_empty_secret_in_a_file_is_refused(clean: Path, setting: str) -> None:
+    section, _, key = setting.rpartition(".")
+    write(clean / "standfast.toml", f'[{section}]\n{key} = " "\n')
+    with pytest.raises(InvalidInput, match=rf"{setting}: is empty"):
+        load_settings()
+
+
+def test_an_empty_variable_is_as_good_as_none(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(clean / "standfast.toml", '[control]\nurl = "postgresql://a"\n')
+    for name in ("HOME", "CONFIG", "CONTROL__URL", "CONTROL__OWNER", "DEFAULT_TARGET", "PLANNER__AGENT", "OF_NOBODY"):
+        monkeypatch.setenv(f"STANDFAST_{name}", "")
+    settings = load_settings()
+    assert settings.control.url is not None
+    assert settings.control.url.get_secret_value() == "postgresql://a"
+    assert settings.control.owner is None
+    assert home_folder() == settings.home == Path(".standfast")
 
 
 def test_an_unknown_target_lists_the_known_ones(clean: Path) -> None:

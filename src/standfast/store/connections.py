@@ -148,20 +148,25 @@ class Role(StrEnum):
 
 
 def address(url: str) -> str:
-    """Return host, port and database of a URL, without credentials, for messages."""
+    """Return host, port and database of a URL, as far as it names them, without credentials, for messages."""
     try:
         parts = _parts(url)
     except InvalidInput:
         return "(not a PostgreSQL URL)"
-    return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+    host = parts.get("host") or parts.get("hostaddr") or "the default host"
+    port, database = parts.get("port"), parts.get("dbname")
+    return f"{host}{f':{port}' if port else ''}{f'/{database}' if database else ''}"
 
 
 def _parts(url: str) -> dict[str, Any]:
     """Return what libpq reads in a URL.
 
     Raises:
-        InvalidInput: it is wrong. libpq's words could quote a password.
+        InvalidInput: it is empty, which means whatever server libpq finds, or wrong. libpq's words could quote a
+            password.
     """
+    if not url.strip():
+        raise InvalidInput("the URL of a database is empty; give one such as postgresql://user@host/database")
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -201,7 +206,7 @@ async def open_connection(url: str, *, schemas: tuple[str, ...] = (), applicatio
     """Open one connection with pinned session settings; the caller closes it.
 
     Raises:
-        InvalidInput: `url` is not a PostgreSQL URL.
+        InvalidInput: `url` is empty, or not a PostgreSQL URL.
         ServiceUnavailable: the server can't be reached or refuses us.
     """
     _parts(url)
