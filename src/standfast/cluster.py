@@ -28,7 +28,7 @@ async def connect(
     Without `storage` (see `standfast.storage.external`) large payloads can be neither sent nor read.
 
     Raises:
-        InvalidInput: the Temporal client configuration is wrong, or there is no key to encrypt with.
+        InvalidInput: the Temporal client configuration or the address is wrong, or there is no key to encrypt with.
         ServiceUnavailable: nothing answers at the address.
     """
     config = _environment_configuration() if settings.temporal.environment_configuration else {}
@@ -47,8 +47,14 @@ async def connect(
             plugins=plugins,
             **config,
         )
+    except ValueError as error:
+        advice = "expected HOST:PORT; set temporal.address or TEMPORAL_ADDRESS"
+        raise InvalidInput(f"Temporal can't be reached at {target!r}: {error}; {advice}") from error
     except RuntimeError as error:
-        raise ServiceUnavailable(f"Temporal at {target} can't be reached; is it running, or `standfast up`?") from error
+        why = str(error).partition("\n")[0]
+        raise ServiceUnavailable(
+            f"Temporal at {target} can't be reached; is it running, or `standfast up`? {why}"
+        ) from error
 
 
 def namespace(settings: Settings) -> str:
@@ -81,5 +87,5 @@ async def retention(client: Client) -> timedelta:
 def _environment_configuration() -> dict[str, Any]:
     try:
         return dict(ClientConfig.load_client_connect_config())
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise InvalidInput(f"Temporal's client configuration can't be read: {error}") from error
