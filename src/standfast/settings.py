@@ -7,6 +7,7 @@ two, so that a worker process sees the credentials of its own pool only.
 
 import json
 import os
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,8 @@ from standfast.sign_in import Oidc, TrustedProxy
 from standfast.web_address import LOOPBACK, WebOrigin, is_loopback
 
 _PREFIX = "STANDFAST_"
+_SERVICE_LINK = re.compile(r"[^=]*(_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=\w+://)")
+"""Variables that Kubernetes makes for a service whose name begins with ours."""
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
@@ -271,6 +274,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".standfast")
+    """Not in a file, since files are looked for there."""
     targets: dict[TargetName, Target] = Field(default_factory=dict)
     default_target: TargetName | None = None
     control: Control = Control()
@@ -357,6 +361,7 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
     Raises:
         InvalidInput: a file is unreadable, or a key is unknown or has a wrong value.
     """
+    _check_variables()
     explicit = config or (Path(named) if (named := os.environ.get("STANDFAST_CONFIG")) else None)
     layers = [home_folder() / "local.toml"] * local + [Path("standfast.toml")]
     files = [explicit] if explicit else layers
@@ -365,6 +370,8 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
         if explicit or file.exists():
             merged = _deep_merge(merged, read_toml(file))
     origin = " and ".join(str(f) for f in files)
+    if "home" in merged:
+        raise InvalidInput(f"settings ({origin}): home: can't be set in a file; set the variable STANDFAST_HOME")
     try:
         return Settings(**merged)
     except ValidationError as error:
@@ -372,6 +379,26 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
         raise InvalidInput(f"settings ({origin} or the environment): {problems}") from None
     except SettingsError as error:
         raise InvalidInput(f"settings (the environment): {_unread(error)}") from None
+
+
+def _check_variables() -> None:
+    """Return if the environment has no variable that passes for a setting and is none.
+
+    Raises:
+        InvalidInput: naming those that do.
+    """
+    known = {*Settings.model_fields, "config"}
+    unknown = [
+        name
+        for name, value in os.environ.items()
+        if value and name.upper().startswith(_PREFIX) and not _SERVICE_LINK.match(f"{name}={value}")
+        if name[len(_PREFIX) :].lower().partition("__")[0] not in known
+    ]
+    if unknown:
+        raise InvalidInput(
+            f"settings (the environment): {', '.join(sorted(unknown))}: no such setting; "
+            "two underscores part a section from its setting, as in STANDFAST_REVIEW__SOLO"
+        )
 
 
 def _unread(error: SettingsError) -> str:

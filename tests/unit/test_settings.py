@@ -142,6 +142,33 @@ def test_an_empty_variable_is_as_good_as_none(clean: Path, monkeypatch: pytest.M
     assert home_folder() == settings.home == Path(".standfast")
 
 
+@pytest.mark.parametrize(
+    "name", ["STANDFAST_REVIEW_SOLO", "standfast_targts__shop__writer", "STANDFAST_DASHBOARD_PORT"]
+)
+def test_a_variable_that_passes_for_a_setting_and_is_none_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "8080")
+    with pytest.raises(InvalidInput, match=rf"settings \(the environment\): {name}: no such setting"):
+        load_settings()
+
+
+def test_what_kubernetes_says_about_a_service_of_our_name_passes_for_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("STANDFAST", "STANDFAST_DASHBOARD"):
+        monkeypatch.setenv(f"{name}_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setenv(f"{name}_SERVICE_PORT_HTTP", "80")
+        monkeypatch.setenv(f"{name}_PORT", "tcp://10.0.0.1:80")
+        monkeypatch.setenv(f"{name}_PORT_80_TCP", "tcp://10.0.0.1:80")
+        monkeypatch.setenv(f"{name}_PORT_80_TCP_ADDR", "10.0.0.1")
+    assert load_settings().dashboard.port == 8765
+
+
+def test_a_home_folder_in_a_file_is_refused_rather_than_passed_over(clean: Path) -> None:
+    write(clean / "standfast.toml", 'home = "/srv/standfast"\n')
+    with pytest.raises(InvalidInput, match=r"standfast\.toml\): home: can't be set in a file; .* STANDFAST_HOME"):
+        load_settings()
+
+
 def test_an_unknown_target_lists_the_known_ones(clean: Path) -> None:
     write(clean / "standfast.toml", "[targets.shop]\n[targets.crm]\n")
     with pytest.raises(UnknownTarget, match="unknown target 'hr'; the settings name: crm, shop"):
