@@ -349,7 +349,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: can't be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"{path}: not valid TOML: {error}") from error
 
 
@@ -367,7 +367,7 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
     files = [explicit] if explicit else layers
     merged: dict[str, Any] = {}
     for file in files:
-        if explicit or file.exists():
+        if explicit or _exists(file):
             merged = _deep_merge(merged, read_toml(file))
     origin = " and ".join(str(f) for f in files)
     if "home" in merged:
@@ -399,6 +399,21 @@ def _check_variables() -> None:
             f"settings (the environment): {', '.join(sorted(unknown))}: no such setting; "
             "two underscores part a section from its setting, as in STANDFAST_REVIEW__SOLO"
         )
+
+
+def _exists(file: Path) -> bool:
+    """Tell whether a file is there.
+
+    Raises:
+        InvalidInput: nobody can tell, since its folder is somebody else's, for instance.
+    """
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InvalidInput(f"{file}: can't be read: {error.strerror}") from error
+    return True
 
 
 def _unread(error: SettingsError) -> str:

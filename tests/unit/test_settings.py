@@ -60,6 +60,7 @@ def test_an_explicit_file_replaces_the_others(clean: Path, monkeypatch: pytest.M
         ('[planner]\nagent = "nocolon"\n', r"planner\.agent: .*got 'nocolon'"),
         ("[targets.Shop]\n", r"targets\.Shop"),
         ("[planner\n", r"standfast\.toml: not valid TOML"),
+        pytest.param(f"a = {'[' * 5000}", r"standfast\.toml: not valid TOML", id="nested too deeply"),
     ],
 )
 def test_a_wrong_setting_is_named(clean: Path, text: str, message: str) -> None:
@@ -166,6 +167,12 @@ def test_what_kubernetes_says_about_a_service_of_our_name_passes_for_no_setting(
 def test_a_home_folder_in_a_file_is_refused_rather_than_passed_over(clean: Path) -> None:
     write(clean / "standfast.toml", 'home = "/srv/standfast"\n')
     with pytest.raises(InvalidInput, match=r"standfast\.toml\): home: can't be set in a file; .* STANDFAST_HOME"):
+        load_settings()
+
+
+def test_a_home_folder_that_cannot_be_looked_into_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STANDFAST_HOME", "long" * 100)
+    with pytest.raises(InvalidInput, match=r"(long){100}/local\.toml: can't be read: File name too long"):
         load_settings()
 
 
