@@ -56,6 +56,13 @@ def test_a_replay_of_files_and_of_the_cluster_at_once_is_refused(option: str) ->
         standfast("replay", "history.json", option)
 
 
+def test_in_an_empty_folder_nobody_is_led_to_a_second_key_first() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"no key: .* is this the folder of your standfast\.toml or `standfast up`\?"
+    ):
+        standfast("list")
+
+
 @pytest.mark.parametrize(("command", "who"), [("undo", "Who asks for it"), ("reject", "Who decides")])
 def test_help_says_whose_name_is_wanted(command: str, who: str) -> None:
     assert who in standfast(command, "--help")

@@ -28,6 +28,8 @@ KEY_BYTES = 32
 _PAUSE = 1.0  # seconds between two readings, since a command may ask a secret manager that counts
 _COMMAND = 30.0  # seconds; a secret manager's answer
 _CREATE = "`standfast keys new` makes one"
+# A key that is made in the wrong folder reads nothing of what the right one's has encrypted.
+_WHERE = f"is this the folder of your standfast.toml or `standfast up`? For a new installation {_CREATE}"
 
 logger = logging.getLogger("standfast.codec")
 
@@ -161,14 +163,15 @@ def read_ring(encryption: Encryption) -> KeyRing:
         named = " and encryption.".join(encryption.places)
         raise InvalidInput(f"encryption.{named} are set; keys come from one place")
     if encryption.file is not None:
-        return KeyRing.parse(_file(encryption.file), source=f"encryption.file {encryption.file}")
+        path = encryption.file.absolute()
+        return KeyRing.parse(_file(path), source=f"encryption.file {path}")
     if encryption.command:
         return KeyRing.parse(_output(encryption.command), source=f"encryption.command {encryption.command[0]}")
     if encryption.keys:
         return _from_settings(encryption)
     raise InvalidInput(
-        "payloads are encrypted, and there is no key: set encryption.file, encryption.command or encryption.keys; "
-        f"{_CREATE} (or set encryption.enabled = false)"
+        "payloads are encrypted, and there is no key: none of encryption.file, encryption.command and encryption.keys "
+        f"is set; {_WHERE}"
     )
 
 
@@ -191,7 +194,7 @@ def _file(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"encryption.file {path}: can't be read: {error}; {_CREATE}") from error
+        raise InvalidInput(f"encryption.file {path}: can't be read: {error}; {_WHERE}") from error
 
 
 def _output(command: tuple[str, ...]) -> str:
