@@ -1,4 +1,4 @@
-"""JSON documents from outside: read strictly, and refused with source, line, field, value and what was expected."""
+"""JSON and YAML from outside: read strictly, refused with source, line, field, value and what was expected."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from functools import cache, partial
 from itertools import count
 from typing import Any, NoReturn, TypeVar
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -18,6 +19,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _DECODER = json.JSONDecoder()  # of what was read strictly before
 _SHOWN = 120  # characters of a wrong value that a message quotes
 _NAMED = 20  # wrong fields that a message names
+_NO_VALUE = (ValueError, LookupError, AttributeError)  # of the YAML reader, for 2026-13-45 or `!!bool x`
 _BETWEEN = re.compile(r"[ \t\r\n,:]*")  # what stands between the values of a JSON document, and before its first
 
 
@@ -38,6 +40,20 @@ def read_json(text: str, *, source: str, first_line: int = 1) -> Any:
         raise InvalidInput(f"{source}, line {first_line}: not valid JSON: {error}") from None
     except RecursionError:
         raise InvalidInput(f"{source}, line {first_line}: not valid JSON: nested too deeply") from None
+
+
+def read_yaml(text: str, *, source: str) -> Any:
+    """Return the value that a YAML text is; a key that occurs twice is no YAML here.
+
+    Raises:
+        InvalidInput: naming source and, where it is known, the place.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise InvalidInput(f"{source}: not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, *_NO_VALUE) as error:
+        raise InvalidInput(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def read_json_documents(
@@ -107,6 +123,18 @@ def validate(model: type[Model], value: Any, *, source: str, line: int | None, t
         raise InvalidInput("; ".join(problems)) from None
     except RecursionError:
         raise InvalidInput(f"{source}: nested too deeply") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that occurs twice: YAML would let the second one win, and drop what the first one protects."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for position, (key, _) in enumerate(node.value):
+            if any(earlier.value == key.value for earlier, _ in node.value[:position]):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _is_json(text: str) -> bool:

@@ -132,7 +132,7 @@ def parse_history(text: str, source: str) -> tuple[Pool, WorkflowHistory]:
     try:
         history = WorkflowHistory.from_json("", text)
         started = history.events[0].workflow_execution_started_event_attributes
-    except (ValueError, ParseError, IndexError) as error:
+    except (ValueError, ParseError, IndexError, RecursionError) as error:
         raise InvalidInput(
             f"{source}: is no history as JSON, with payloads as they are stored: {error}; "
             "`temporal workflow show --output json --workflow-id ID` writes one"

@@ -56,6 +56,26 @@ def test_a_replay_of_files_and_of_the_cluster_at_once_is_refused(option: str) ->
         standfast("replay", "history.json", option)
 
 
+def test_a_history_that_is_nested_too_deeply_is_refused(folder: Path) -> None:
+    (folder / "deep.json").write_text('{"events":' + "[" * 100_000)
+    with pytest.raises(InvalidInput, match=r"deep\.json: is no history"):
+        standfast("replay", "deep.json")
+
+
+@pytest.mark.parametrize("command", [("chaos", "--minutes"), ("deploy", "ramp")])
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_what_is_in_no_range_is_refused(command: tuple[str, ...], number: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"{number} is not in the range"):
+        standfast(*command, number)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://127.0.0.1:x/v1", "http://model.example.com:80/v1"])
+def test_a_model_server_is_not_served_at_an_address_of_nobody(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("STANDFAST_PLANNER__LOCAL_URL", address)
+    with pytest.raises(InvalidInput, match=r"planner\.local_url = .*: expected an address of this machine"):
+        standfast("model-server")
+
+
 def test_in_an_empty_folder_nobody_is_led_to_a_second_key_first() -> None:
     with pytest.raises(
         InvalidInput, match=r"no key: .* is this the folder of your standfast\.toml or `standfast up`\?"

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output, text_table
+from standfast.cli.ranges import Range
 
 if TYPE_CHECKING:
     from standfast.local.chaos.injection import Injected
@@ -42,9 +43,7 @@ _COLUMNS = [
 
 
 @click.command()
-@click.option(
-    "--minutes", type=click.FloatRange(0.1, 1440), default=10, show_default=True, help="For how long there are faults."
-)
+@click.option("--minutes", type=Range(0.1, 1440), default=10, show_default=True, help="For how long there are faults.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Decides on tickets, faults and their order.")
 @pass_invocation
 def chaos(invocation: Invocation, minutes: float, seed: int) -> int:

@@ -10,6 +10,7 @@ import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output
+from standfast.cli.ranges import Range
 from standfast.errors import InvalidInput, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def current(invocation: Invocation, build: str | None) -> None:
 
 
 @deploy.command()
-@click.argument("share", type=click.FloatRange(0, 100))
+@click.argument("share", type=Range(0, 100))
 @_BUILD
 @pass_invocation
 def ramp(invocation: Invocation, share: float, build: str | None) -> None:

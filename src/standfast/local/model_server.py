@@ -99,11 +99,11 @@ def _start(file: Path, host: str, port: int) -> object:
 
 
 def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
-        port = None
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1") or not port:
+        host = port = None
+    if host not in ("127.0.0.1", "localhost", "::1") or not port:
         raise InvalidInput(f"planner.local_url = {url!r}: expected an address of this machine with a port")
-    return parts.hostname, port
+    return host, port

@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, JsonValue, StringConstraints, ValidationError, model_validator
 
+from standfast.documents import read_yaml
 from standfast.domain import MAX_SAFE_INTEGER, ExactJson, Submission
 from standfast.errors import InvalidInput
 from standfast.plan import Operation, Plan
@@ -189,15 +189,15 @@ def load_playbooks(folder: Path) -> tuple[Playbook, ...]:
         InvalidInput: naming file, field, value and what was expected.
     """
     if not folder.is_dir():
-        raise InvalidInput(f"planner.playbooks: {folder} is no folder")
+        raise InvalidInput(f"planner.playbooks: {folder.absolute()} is no folder")
     return tuple(_load(file) for file in sorted(folder.glob("*.yaml")))
 
 
 def _load(file: Path) -> Playbook:
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
+        document = read_yaml(file.read_text("utf-8"), source=str(file))
         playbook = Playbook.model_validate(document)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{file}: can't be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or '(whole)'}: {e['msg']}" for e in error.errors()]

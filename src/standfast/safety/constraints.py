@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from standfast.documents import read_yaml
 from standfast.domain import Submission
 from standfast.errors import InvalidInput
 from standfast.report import Verdict
@@ -238,37 +239,13 @@ def default_constraints(target: str, schemas: Sequence[str]) -> Constraints:
     return Constraints(version=1, target=target, schemas=tuple(schemas))
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice: YAML would let the second one win, and drop what the first one protects."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        for position, (key, _) in enumerate(node.value):
-            if any(earlier.value == key.value for earlier, _ in node.value[:position]):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def parse_constraints(text: str, *, source: str) -> Constraints:
     """Return the constraints in a YAML document.
 
     Raises:
         InvalidInput: naming source, place, value and what was expected.
     """
-    return validate_constraints(load_yaml(text, source=source), source=source)
-
-
-def load_yaml(text: str, *, source: str) -> Any:
-    """Return the value that a YAML text is.
-
-    Raises:
-        InvalidInput: naming source and place.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    return validate_constraints(read_yaml(text, source=source), source=source)
 
 
 def validate_constraints(document: Any, *, source: str) -> Constraints:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from standfast.documents import read_yaml
 from standfast.errors import InvalidInput
-from standfast.safety.constraints import Constraints, load_yaml, validate_constraints
+from standfast.safety.constraints import Constraints, validate_constraints
 
 _SOURCE = "the changed constraints"
 
@@ -17,7 +18,7 @@ def added(constraints: Constraints, section: str, text: str) -> Constraints:
         InvalidInput: there is no such section, the entry is there already, or something is wrong with it.
     """
     document, holder, key = _opened(constraints, section)
-    value = load_yaml(text, source=f"the entry for {section}")
+    value = read_yaml(text, source=f"the entry for {section}")
     if isinstance(holder[key], dict):
         if not isinstance(value, dict):
             raise InvalidInput(f"{section} holds values by name, such as {{NAME: VALUE}}; got {text!r}")

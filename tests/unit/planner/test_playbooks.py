@@ -99,12 +99,16 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, changes: dict[st
     assert expected in str(caught.value)
 
 
-def test_a_file_that_is_no_yaml_and_a_folder_that_is_none_are_said_so(tmp_path: Path) -> None:
-    (tmp_path / "broken.yaml").write_text("a: [")
-    with pytest.raises(InvalidInput, match=r"broken\.yaml: can't be read"):
-        load_playbooks(tmp_path)
-    with pytest.raises(InvalidInput, match="is no folder"):
-        load_playbooks(tmp_path / "missing")
+def test_a_file_that_is_no_yaml_and_a_folder_that_is_none_are_said_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for text in ("a: [", "a: 0x_", "day: 2026-13-45", "name: a\nname: b", "[" * 5000):
+        (tmp_path / "broken.yaml").write_text(text)
+        with pytest.raises(InvalidInput, match=r"broken\.yaml: not valid YAML: "):
+            load_playbooks(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match=rf"{tmp_path}/missing is no folder"):
+        load_playbooks(Path("missing"))
 
 
 def test_the_sample_shop_s_playbooks_use_every_argument_and_know_when_to_say_no() -> None:

@@ -165,6 +165,11 @@ def test_without_constraints_every_write_needs_a_person() -> None:
         ("tables: []\ntables: [{name: public.a}]", ["not valid YAML", "'tables' occurs twice", "line 4"]),
         ("tables: [{name: public.a, protected: true, protected: false}]", ["'protected' occurs twice"]),
         ("a: !!python/object:os.system x", ["not valid YAML"]),
+        ("freezes: [{from: 2026-13-45, to: 2026-12-24}]", ["not valid YAML", "month"]),
+        ("a: 0x_", ["not valid YAML"]),
+        ("a: !!bool x", ["not valid YAML"]),
+        ("a: !!timestamp x", ["not valid YAML"]),
+        pytest.param("a: " + "[" * 5000, ["not valid YAML", "nested too deeply"], id="nested too deeply"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(text: str, messages: list[str]) -> None:
