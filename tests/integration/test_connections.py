@@ -1,6 +1,9 @@
 """Connections to PostgreSQL: none is waited for in vain, and none that nobody uses holds others up."""
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -8,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.local.ports import free_port
 from standfast.settings import Settings, Target
 from standfast.store import connections
 from standfast.store.connections import Connection, Databases, Role, open_connection
@@ -109,6 +113,16 @@ async def test_an_empty_url_is_no_request_for_whichever_server_there_is(
 )
 def test_an_address_is_what_its_url_names_and_nothing_else(url: str, shown: str) -> None:
     assert connections.address(url) == shown
+
+
+def test_a_command_says_once_that_a_database_is_away(tmp_path: Path) -> None:
+    url = f"postgresql://u:p@127.0.0.1:{free_port()}/db"
+    environment = {"STANDFAST_CONTROL__URL": url, "STANDFAST_HOME": str(tmp_path)}
+    command = (sys.executable, "-m", "standfast.cli", "sessions", "list")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("standfast: PostgreSQL at 127.0.0.1:")
 
 
 async def test_an_answer_that_never_comes_is_given_up(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

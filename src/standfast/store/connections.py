@@ -1,6 +1,7 @@
 """The one place that opens PostgreSQL connections."""
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,10 @@ from standfast.errors import InvalidInput, NotMigrated, NotPermitted, ServiceUna
 from standfast.settings import Settings
 
 Result = TypeVar("Result")
+
+# It warns of each failed attempt. Without a handler Python itself would print that, in the middle of what a command
+# says about it; the log of a worker has it all the same.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 POOL_SIZE = 16
 """Connections that one process opens at most, as one role and for one use, such as `target` and its `observer`."""
