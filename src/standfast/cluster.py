@@ -51,9 +51,8 @@ async def connect(
         advice = "expected HOST:PORT; set temporal.address or TEMPORAL_ADDRESS"
         raise InvalidInput(f"Temporal can't be reached at {target!r}: {error}; {advice}") from error
     except RuntimeError as error:
-        why = str(error).partition("\n")[0]
         raise ServiceUnavailable(
-            f"Temporal at {target} can't be reached; is it running, or `standfast up`? {why}"
+            f"Temporal at {target} can't be reached; is it running, or `standfast up`? {_first_line(error)}"
         ) from error
 
 
@@ -88,4 +87,9 @@ def _environment_configuration() -> dict[str, Any]:
     try:
         return dict(ClientConfig.load_client_connect_config())
     except (RuntimeError, ValueError, OSError) as error:
-        raise InvalidInput(f"Temporal's client configuration can't be read: {error}") from error
+        raise InvalidInput(f"Temporal's client configuration can't be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    """Return what is wrong, and where; further lines quote the file, which may hold an API key."""
+    return str(error).partition("\n")[0]

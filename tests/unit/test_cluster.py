@@ -1,6 +1,7 @@
 """A connection to Temporal that can't be is told with its address and its reason, whoever configured it."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_a_certificate_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(variable, "/nowhere/ca.pem")
     with pytest.raises(InvalidInput, match=r"Temporal's client configuration can't be read: .*'/nowhere/ca\.pem'"):
         connect()
+
+
+@pytest.mark.parametrize("text", ["api_key = hunter2", 'api_key = ["hunter2"]', 'tls = "hunter2"'])
+def test_a_configuration_of_temporal_s_that_is_none_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "temporal.toml").write_text(f"[profile.default]\n{text}\n")
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "temporal.toml"))
+    with pytest.raises(InvalidInput, match=r"Temporal's client configuration can't be read: .* line 2") as raised:
+        connect()
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_server_that_is_away_is_named_with_the_reason() -> None:
