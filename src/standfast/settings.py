@@ -7,7 +7,6 @@ two, so that a worker process sees the credentials of its own pool only.
 
 import json
 import os
-import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -41,8 +40,7 @@ from standfast.sign_in import Oidc, TrustedProxy
 from standfast.web_address import LOOPBACK, WebOrigin, is_loopback
 
 _PREFIX = "STANDFAST_"
-_SERVICE_LINK = re.compile(r"[^=]*(_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=\w+://)")
-"""Variables that Kubernetes makes for a service whose name begins with ours."""
+_NESTED = "__"
 
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
@@ -266,7 +264,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
-        env_nested_delimiter="__",
+        env_nested_delimiter=_NESTED,
         env_ignore_empty=True,
         frozen=True,
         extra="forbid",
@@ -382,23 +380,17 @@ def load_settings(config: Path | None = None, *, local: bool = True) -> Settings
 
 
 def _check_variables() -> None:
-    """Return if the environment has no variable that passes for a setting and is none.
+    """Return if the environment names no section of settings that there is not.
+
+    Other variables may begin with our name, too: Kubernetes makes some for a service that is called so.
 
     Raises:
-        InvalidInput: naming those that do.
+        InvalidInput: naming the variables.
     """
-    known = {*Settings.model_fields, "config"}
-    unknown = [
-        name
-        for name, value in os.environ.items()
-        if value and name.upper().startswith(_PREFIX) and not _SERVICE_LINK.match(f"{name}={value}")
-        if name[len(_PREFIX) :].lower().partition("__")[0] not in known
-    ]
+    ours = [name for name in os.environ if name.upper().startswith(_PREFIX) and _NESTED in name]
+    unknown = [name for name in ours if name[len(_PREFIX) :].lower().split(_NESTED)[0] not in Settings.model_fields]
     if unknown:
-        raise InvalidInput(
-            f"settings (the environment): {', '.join(sorted(unknown))}: no such setting; "
-            "two underscores part a section from its setting, as in STANDFAST_REVIEW__SOLO"
-        )
+        raise InvalidInput(f"settings (the environment): {', '.join(sorted(unknown))}: no such setting")
 
 
 def _exists(file: Path) -> bool:
