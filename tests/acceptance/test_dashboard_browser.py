@@ -266,6 +266,34 @@ async def test_hostile_text_is_shown_and_does_nothing(installation: Installation
     await clean_up(installation, view)
 
 
+LEFT_EDGES = """
+(statement, wanted) => {
+  const walker = document.createTreeWalker(statement, NodeFilter.SHOW_TEXT);
+  const left = (text) => {
+    for (walker.currentNode = statement; walker.nextNode(); ) {
+      const start = walker.currentNode.data.indexOf(text);
+      if (start < 0) continue;
+      const range = document.createRange();
+      range.setStart(walker.currentNode, start);
+      range.setEnd(walker.currentNode, start + text.length);
+      return range.getBoundingClientRect().left;
+    }
+  };
+  return wanted.map(left);
+}
+"""
+
+
+async def test_letters_written_from_right_to_left_swap_no_values(installation: Installation, page: Page) -> None:
+    sql = "UPDATE shop.orders SET status = $1 WHERE id = $2 AND ('\u05d0', 100, 5, '\u05d1') IS NOT NULL"
+    view = await waiting(installation, {"operations": [{"sql": sql, "params": ["\u05d2", 1061]}]}, **about(1061))
+    await open_ticket(page, view)
+    statement = page.get_by_label("SQL of operation 1")
+    edges = await statement.evaluate(LEFT_EDGES, ["\u05d0", "100", ", 5", "\u05d1", "IS NOT"])
+    assert edges == sorted(edges)
+    await clean_up(installation, view)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 async def test_every_page_is_accessible(

@@ -15,10 +15,16 @@ SHOWN_CHARACTERS = 400
 """A value longer than this is folded; nothing is left out."""
 
 _SUSPECTS = re.compile(r"([^\x20-\x7e\n\t])\1*")
+# The blocks of all that is written from right to left, or counts as if it were: Hebrew, Arabic and their like.
+_LETTERS = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]+"
+_RIGHT_TO_LEFT = re.compile(f"{_LETTERS}(?: {_LETTERS})*")
 
 
 def visible(text: str) -> Markup:
     r"""Return `text` as HTML in which every character can be seen; runs of one hidden character are counted.
+
+    Words that are written from right to left are isolated: else they would draw the numbers, quotes and commas between
+    them along, and `('\u05d0', 100, 5, '\u05d1')` would show the 5 before the 100.
 
     >>> visible("a\u202eb")
     Markup('a<span class="codepoint" title="RIGHT-TO-LEFT OVERRIDE">U+202E</span>b')
@@ -27,9 +33,13 @@ def visible(text: str) -> Markup:
     end = 0
     for run in _SUSPECTS.finditer(text):
         if is_hidden(run[1]):
-            parts += [escape(text[end : run.start()]), _named(run[1], len(run[0]))]
+            parts += [_isolated(text[end : run.start()]), _named(run[1], len(run[0]))]
             end = run.end()
-    return Markup("").join([*parts, escape(text[end:])])
+    return Markup("").join([*parts, _isolated(text[end:])])
+
+
+def _isolated(text: str) -> Markup:
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(text))))  # noqa: S704 - none of them is markup
 
 
 def _named(character: str, times: int) -> Markup:
