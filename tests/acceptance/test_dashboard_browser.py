@@ -126,6 +126,7 @@ async def test_a_second_viewer_sees_the_decision_at_once_and_the_form_goes(
         await page.get_by_role("button", name="Approve plan").click()
         await expect(other.get_by_role("button", name="Approve plan")).to_have_count(0)
         await expect(other.get_by_text("exactly the rows of the rehearsal")).to_be_visible()
+        await expect(other.get_by_role("status")).to_have_text("The ticket is done now.")
 
 
 async def test_a_new_ticket_comes_to_an_open_inbox(installation: Installation, page: Page) -> None:
@@ -179,7 +180,7 @@ async def test_a_page_whose_news_were_lost_on_the_way_asks_again_until_it_shows_
         await page.route(f"**/tickets/{view.workflow_id}", lambda route: route.abort(), times=5)  # more often than told
         await clean_up(installation, view)
         await expect(page.locator(".effect.big")).to_contain_text("clean up", timeout=30_000)
-        await expect(page.locator("#live")).to_have_text("")
+        await expect(page.locator("#live")).to_have_text("The ticket is rejected now.")
 
 
 async def test_typed_text_and_focus_survive_news_about_the_same_plan(installation: Installation, page: Page) -> None:
@@ -194,6 +195,52 @@ async def test_typed_text_and_focus_survive_news_about_the_same_plan(installatio
     await page.keyboard.type("ght")
     await expect(reason).to_have_value("half a thought")
     await clean_up(installation, view)
+
+
+async def test_the_focus_survives_news_wherever_it_is(installation: Installation, page: Page) -> None:
+    view = await waiting(installation, refund(1056), **about(1056))
+    await open_ticket(page, view)
+    places = [
+        page.get_by_role("link", name="Download as JSON"),
+        page.locator("summary", has_text="How it would be taken back"),
+        page.get_by_label("SQL of operation 1"),
+    ]
+    for number, place in enumerate(places, start=1):
+        await place.focus()
+        with pytest.raises(DecisionRefused):
+            await installation.decide(view, DecisionVerdict.APPROVE, plan_digest="0" * 64)
+        await expect(page.get_by_text("Did not count")).to_have_count(number)
+        await expect(place).to_be_focused()
+    await clean_up(installation, view)
+
+
+COUNTED = "() => parseInt(document.getElementById('count').textContent) === document.querySelectorAll('.card').length"
+
+
+async def test_neither_an_open_filter_nor_a_click_is_lost_to_a_ticket_that_comes(
+    installation: Installation, page: Page
+) -> None:
+    first = await waiting(installation, refund(1057), title="The first", **about(1057))
+    await page.goto("/")
+    link = page.get_by_role("link", name="The first")
+    await expect(link).to_be_visible()
+    await expect(page.locator("#live")).to_have_text("Live")
+    state = await page.get_by_label("State").element_handle()
+    assert state is not None
+    await state.focus()
+    second = await waiting(installation, refund(1058), title="The second", **about(1058))
+    await expect(page.get_by_role("link", name="The second")).to_be_visible()
+    assert await state.evaluate("state => state.isConnected && state === document.activeElement")
+    await page.wait_for_function(COUNTED)
+
+    await link.hover()
+    async with page.expect_response(lambda answer: answer.url.endswith("/")) as news:
+        await page.mouse.down()
+        third = await waiting(installation, refund(1059), title="The third", **about(1059))
+    await (await news.value).finished()
+    await page.mouse.up()
+    await expect(page).to_have_url(re.compile(f"{first.workflow_id}$"))
+    await clean_up(installation, first, second, third)
 
 
 async def test_typed_text_survives_a_rehearsal_that_somebody_else_has_asked_for(

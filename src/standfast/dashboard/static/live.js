@@ -1,5 +1,6 @@
 // Makes a page live: told by the server that there is something newer, it fetches the same page and replaces the
-// region marked with data-live, keeping focus, typed text and what was unfolded. Without it, everything works by reload.
+// region marked with data-live (and what is in elements elsewhere that are marked with data-news), keeping focus, typed
+// text and what was unfolded. Without it, everything works by reload.
 
 const region = document.querySelector("[data-live]");
 const status = document.getElementById("live");
@@ -8,9 +9,12 @@ let source = null;
 let busy = false;
 let again = false;
 let retry = 0;
+let pressed = 0; // until when a pointer is taken to be down: what is under it stays, else a click would be lost
+let news = ""; // what became of the ticket while the page was open
 const typed = new Map(); // by field; kept while there is no form, as during a rehearsal
 
-function say(text) {
+function say(words) {
+  const text = [news, words].filter(Boolean).join(" ");
   if (status && status.textContent !== text) status.textContent = text;
 }
 
@@ -22,12 +26,27 @@ function foldable() {
   return [...region.querySelectorAll("details")];
 }
 
+function focusable() {
+  return [...region.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")];
+}
+
+function nameOf(element) {
+  const { id, tagName, textContent } = element;
+  return id || `${tagName} ${element.getAttribute("href") || element.getAttribute("aria-label") || textContent}`;
+}
+
+function namesakes(name) {
+  return focusable().filter((element) => nameOf(element) === name);
+}
+
 function remember() {
   const focused = document.activeElement;
+  const name = region.contains(focused) ? nameOf(focused) : "";
   for (const field of fields()) typed.set(field.id, field.value);
   return {
     unfolded: new Map(foldable().map((details) => [details.querySelector("summary").textContent, details.open])),
-    focus: region.contains(focused) ? focused.id : "",
+    name,
+    place: namesakes(name).indexOf(focused),
     selection: focused && "selectionStart" in focused ? [focused.selectionStart, focused.selectionEnd] : null,
   };
 }
@@ -41,7 +60,7 @@ function restore(before) {
   for (const details of foldable()) {
     details.open = before.unfolded.get(details.querySelector("summary").textContent) ?? details.open;
   }
-  const focused = before.focus && document.getElementById(before.focus);
+  const focused = before.name && namesakes(before.name)[before.place];
   if (focused) {
     focused.focus({ preventScroll: true });
     if (before.selection && "setSelectionRange" in focused) focused.setSelectionRange(...before.selection);
@@ -81,9 +100,16 @@ async function refresh() {
     const fresh = page.querySelector("[data-live]");
     if (!fresh && response.status < 500) return location.reload(); // no such page any more, which says so itself
     if (!fresh) return refreshLater();
+    while (Date.now() < pressed) await new Promise((resolve) => setTimeout(resolve, 100));
     const before = remember();
+    const { state } = region.dataset;
     Object.assign(region.dataset, fresh.dataset);
+    if (region.dataset.state !== state) news = `The ticket is ${region.dataset.state} now.`;
     region.replaceChildren(...fresh.childNodes);
+    for (const part of document.querySelectorAll("[data-news]")) {
+      const newest = page.getElementById(part.id);
+      if (!part.isEqualNode(newest)) part.replaceChildren(...newest.childNodes); // a list of choices may be open
+    }
     document.title = page.title;
     restore(before);
     if (!source) say("");
@@ -142,5 +168,9 @@ if (region) {
     disconnect();
     if (!document.hidden) connect();
   });
+  document.addEventListener("pointerdown", () => (pressed = Date.now() + 10_000)); // its end may be lost
+  for (const end of ["pointerup", "pointercancel"]) {
+    document.addEventListener(end, () => (pressed = Date.now() + 300)); // a tap's click comes later than its end
+  }
   setInterval(countAges, 5000);
 }
