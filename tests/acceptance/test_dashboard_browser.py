@@ -243,6 +243,22 @@ async def test_neither_an_open_filter_nor_a_click_is_lost_to_a_ticket_that_comes
     await clean_up(installation, first, second, third)
 
 
+async def test_times_go_on_while_a_page_is_open(installation: Installation, page: Page) -> None:
+    view = await waiting(installation, refund(1060), title="For a while", **about(1060))
+    await page.clock.install()
+    await page.goto("/stats")
+    read = page.get_by_text("Read ").locator("time")
+    await expect(read).to_have_text(re.compile(r" s$"))
+    await page.clock.fast_forward("10:00")
+    await expect(read).to_have_text("10 min")
+    await page.goto("/")
+    left = page.locator(".card", has_text="For a while").locator("time[data-left]")
+    before = await left.inner_text()
+    await page.clock.fast_forward("25:00:00")
+    await expect(left).not_to_have_text(before)
+    await clean_up(installation, view)
+
+
 async def test_typed_text_survives_a_rehearsal_that_somebody_else_has_asked_for(
     installation: Installation, page: Page
 ) -> None:

@@ -110,6 +110,7 @@ async function refresh() {
       const newest = page.getElementById(part.id);
       if (!part.isEqualNode(newest)) part.replaceChildren(...newest.childNodes); // a list of choices may be open
     }
+    countTimes(); // by the clock of this machine, as until now
     document.title = page.title;
     restore(before);
     if (!source) say("");
@@ -152,9 +153,10 @@ function disconnect() {
   say("");
 }
 
-function countAges() {
-  for (const time of document.querySelectorAll("time[data-age]")) {
-    const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime)) / 1000));
+function countTimes() {
+  for (const time of document.querySelectorAll("time[data-age], time[data-left]")) {
+    const passed = Date.now() - Date.parse(time.dateTime);
+    const seconds = Math.max(0, Math.floor(("left" in time.dataset ? -passed : passed) / 1000));
     const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([size]) => seconds >= size) ?? [1, "s"];
     const text = `${Math.floor(seconds / size)} ${unit}`;
     if (time.textContent !== text) time.textContent = text;
@@ -172,5 +174,5 @@ if (region) {
   for (const end of ["pointerup", "pointercancel"]) {
     document.addEventListener(end, () => (pressed = Date.now() + 300)); // a tap's click comes later than its end
   }
-  setInterval(countAges, 5000);
 }
+setInterval(countTimes, 5000);
