@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from tests.integration.test_dashboard import (
     sign_in,
     waiting,
 )
-from tests.processes import eventually
+from tests.processes import LIMIT, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -256,6 +257,28 @@ async def test_a_target_that_is_away_makes_nothing_stale(
     with psycopg.connect(installation.owner_url) as others:
         others.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
         assert "not compared again yet" in await text_of(approver, view)
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_a_plan_known_to_be_stale_stays_so_while_it_cannot_be_rehearsed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(freshness, "_SHARE", 0)
+    view = await waiting(installation, refund(1024), **about(1024))
+    closing = asyncio.Event()
+    rehearsals = freshness.Rehearsals(installation.client, closing)
+
+    async def look() -> freshness.Freshness | None:
+        return await rehearsals.freshness(view, patience=LIMIT)
+
+    assert await eventually(look, lambda found: found is not freshness.Freshness.UNKNOWN) is freshness.Freshness.FRESH
+    installation.execute("UPDATE shop.orders SET total = 7 WHERE id = 1024")
+    await eventually(look, lambda found: found is freshness.Freshness.STALE)
+    closing.set()  # from here on, no rehearsal is waited for
+    async with aclosing(rehearsals.follow(installation.client.watch(view.workflow_id))) as news:
+        found = [(await anext(news))[1] for _ in range(3)]
+    assert set(found) == {freshness.Freshness.STALE}
     await installation.decide(view, REJECT, comment="clean up")
 
 

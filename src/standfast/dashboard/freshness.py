@@ -113,12 +113,14 @@ class Rehearsals:
             return last
         self._looks = {name: one for name, one in self._looks.items() if not one.over(since=_FORGOTTEN_SECONDS)}
         before = last.known if last is not None and last.shown == shown else Freshness.UNKNOWN
-        look = _Look(shown=shown, before=before, task=asyncio.create_task(self._rehearse(view)))
+        look = _Look(shown=shown, before=before, task=asyncio.create_task(self._rehearse(view, before)))
         self._looks[view.workflow_id] = look
         return look
 
-    async def _rehearse(self, view: TicketView) -> tuple[Freshness, float]:
-        started, freshness = monotonic(), Freshness.UNKNOWN
+    async def _rehearse(self, view: TicketView, before: Freshness) -> tuple[Freshness, float]:
+        started = monotonic()
+        # What was stale is so until it is found fresh: that nothing can be found out makes no plan good again.
+        freshness = Freshness.STALE if before is Freshness.STALE else Freshness.UNKNOWN
         found = await self._found(view)
         if found is not None and view.report is not None and found.plan_digest == view.report.plan_digest:
             same = found.fingerprint == view.report.fingerprint
