@@ -148,7 +148,10 @@ async def test_who_is_signed_out_elsewhere_is_asked_to_sign_in(
         async with Databases(installation.settings, application="test") as databases:
             sessions = Sessions(databases)
             await sessions.revoke([max(row.number for row in await sessions.list())], by="test")
-        await expect(page).to_have_url(re.compile(r"/login$"))
+            await expect(page).to_have_url(re.compile(r"/login$"))
+            await page.goto(await new_login_link(databases, url))
+        await page.get_by_role("button", name="Sign in as").click()
+        await expect(page).to_have_url(re.compile(f"{view.workflow_id}$"))
     await clean_up(installation, view)
 
 

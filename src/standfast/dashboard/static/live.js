@@ -94,8 +94,9 @@ async function refresh() {
   busy = true;
   clearTimeout(retry);
   try {
-    const response = await fetch(region.dataset.page);
-    if (new URL(response.url).pathname === "/login") return location.assign("/login");
+    const response = await fetch(region.dataset.page, { redirect: "manual" });
+    // To the sign-in, ours or a proxy's. Who goes there by the page itself is led back to it.
+    if (response.type === "opaqueredirect") return location.assign(region.dataset.page);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.querySelector("[data-live]");
     if (!fresh && response.status < 500) return location.reload(); // no such page any more, which says so itself
