@@ -281,6 +281,18 @@ async def test_the_page_says_in_one_sentence_what_would_change(
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
+async def test_each_of_two_equal_operations_has_its_own_number(
+    installation: Installation, approver: httpx.AsyncClient
+) -> None:
+    sql = "UPDATE shop.orders SET total = total + 1 WHERE id = $1"
+    operation = {"sql": sql, "params": [1004], "reason": "one more"}
+    view = await waiting(installation, {"operations": [operation, operation]}, **about(1004))
+    text = (await approver.get(page(view))).text
+    assert "<b>Operation 1:</b> one more" in text
+    assert "<b>Operation 2:</b> one more" in text
+    await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
+
+
 async def test_the_inbox_lists_what_waits_and_filters_it(
     installation: Installation, approver: httpx.AsyncClient
 ) -> None:
