@@ -246,6 +246,12 @@ async def test_a_form_of_another_site_decides_nothing(
     await installation.decide(view, DecisionVerdict.REJECT, comment="clean up")
 
 
+async def test_a_stranger_can_put_no_words_on_a_page_by_the_name_of_a_file(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/static/Your account is locked. Call us")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert answer.text == "Not Found\n"
+
+
 async def test_an_endless_body_is_refused(approver: httpx.AsyncClient) -> None:
     answer = await approver.post("/api/tickets", content=b" " * (1024 * 1024 + 1))
     assert answer.status_code == 413

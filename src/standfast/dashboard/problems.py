@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from standfast.dashboard.rendering import Renderer
 from standfast.domain import Record
@@ -122,10 +122,15 @@ class Problems:
         """Answer what the router refuses, and what can't be read."""
         if not isinstance(error, HTTPException):
             raise error
-        message = f"{request.method} {request.scope['path']}: {error.detail}"
-        response = self.answer(request, error.status_code, _code(error), message)
+        response = self._of_the_router(request, error)
         response.headers.update(error.headers or {})
         return response
+
+    def _of_the_router(self, request: Request, error: HTTPException) -> Response:
+        path: str = request.scope["path"]
+        if path.startswith("/static/"):  # open to all: on a page of ours, the path would say whatever a stranger likes
+            return PlainTextResponse(f"{error.detail}\n", error.status_code)
+        return self.answer(request, error.status_code, _code(error), f"{request.method} {path}: {error.detail}")
 
     async def unexpected(self, request: Request, error: Exception) -> Response:
         """Answer a defect of ours; its details go to the server's log, not to the page."""
