@@ -125,7 +125,8 @@ def _query_parameters(query: type[BaseModel], settings: Settings) -> Iterator[di
     for name, known in schemas[query.__name__]["properties"].items():
         schema = _without_null({key: value for key, value in known.items() if key != "description"})
         if name == "target":
-            schema = {**schema, "items": {"enum": sorted(settings.targets)}}
+            known_target = {"enum": sorted(settings.targets)}
+            schema = {**schema, "items": known_target} if schema["type"] == "array" else {**schema, **known_target}
         yield {"name": name, "in": "query", "description": known["description"], "schema": schema}
 
 

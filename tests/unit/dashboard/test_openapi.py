@@ -6,17 +6,22 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jsonschema_rs
 import pytest
+from starlette.requests import Request
 from starlette.routing import Route
 
 from standfast.client import Standfast
 from standfast.dashboard.app import build_app
 from standfast.dashboard.deciding import CONFIRMATION
 from standfast.dashboard.openapi import document
+from standfast.dashboard.operations import OPERATIONS as TAKEN
+from standfast.dashboard.operations import Operation
+from standfast.dashboard.reading import read_query
 from standfast.decision import Refusal
+from standfast.errors import InvalidInput
 from standfast.settings import Encryption, Settings, Target
 from standfast.store.connections import Databases
 
@@ -93,6 +98,40 @@ def test_every_parameter_has_a_schema(operation: dict[str, Any]) -> None:
         assert jsonschema_rs.meta.is_valid(parameter["schema"])
         assert parameter["in"] in {"path", "query"}
         assert parameter["in"] == "query" or parameter["required"] is True
+
+
+QUERY_VALUES = {
+    "state": (["waiting"], ["asleep"]),
+    "target": (["shop", "crm"], ["elsewhere", "no spaces"]),
+    "limit": (["1", "1000"], ["0", "1001", "many"]),
+    "after": (["abc-_=="], ["%"]),
+    "period": (["24h", "30d"], ["9d"]),
+}
+"""Of each parameter, values that the API takes, and some that it refuses."""
+
+
+@pytest.mark.parametrize(("operation", "name"), [(one, name) for one in TAKEN for name in one.query.model_fields])
+def test_the_document_says_which_parameters_are_taken(operation: Operation, name: str) -> None:
+    described = DOCUMENT["paths"][operation.path][operation.method]["parameters"]
+    (schema,) = [parameter["schema"] for parameter in described if parameter["name"] == name]
+    taken, refused = QUERY_VALUES[name]
+    for value in (*taken, *refused):
+        written: Any = int(value) if schema["type"] == "integer" and value.isdigit() else value
+        instance = [written] if schema["type"] == "array" else written
+        whole = {**schema, "components": DOCUMENT["components"]}
+        assert jsonschema_rs.Draft202012Validator(whole).is_valid(instance) is (value in taken), value
+        assert is_taken(operation, name, value) is (value in taken), value
+
+
+def is_taken(operation: Operation, name: str, value: str) -> bool:
+    request = Request({"type": "http", "query_string": urlencode({name: value}).encode()})
+    try:
+        read_query(operation.query, request)
+        if name == "target":
+            SETTINGS.target(value)
+    except InvalidInput:
+        return False
+    return True
 
 
 def test_a_field_is_described_by_what_stands_below_it_in_the_source() -> None:
