@@ -12,7 +12,7 @@ from standfast.client import Standfast
 from standfast.outcome import Outcome, State
 from standfast.view import TicketView
 
-_COLUMNS = ["ticket", "state", "risk", "what"]
+_COLUMNS = ["ticket", "state", "verdict", "what"]
 
 
 async def follow(client: Standfast, workflow_ids: Sequence[str], output: Output) -> dict[str, Outcome]:
@@ -44,19 +44,19 @@ class _Board:
         self.live = Live(self._table(), console=output.people, auto_refresh=False, transient=not self._on_terminal)
 
     def show(self, view: TicketView) -> None:
-        risk = view.report.verdict.value if view.report else ""
+        verdict = view.report.verdict.value if view.report else ""
         if view.outcome is not None:
-            self._rows[view.workflow_id][2] = risk  # `end` shows the rest
+            self._rows[view.workflow_id][2] = verdict  # `end` shows the rest
         else:
-            self._set(view.workflow_id, view.state, risk, _what(view))
+            self._set(view.workflow_id, view.state, verdict, _what(view))
 
     def end(self, workflow_id: str, outcome: Outcome) -> None:
         self._set(workflow_id, outcome.state, self._rows[workflow_id][2], outcome.reason)
         if not self._on_terminal:
             outcome_line(workflow_id, outcome, self._output)
 
-    def _set(self, workflow_id: str, state: State, risk: str, what: str) -> None:
-        before, now = self._rows[workflow_id], [workflow_id, state.value, risk, what]
+    def _set(self, workflow_id: str, state: State, verdict: str, what: str) -> None:
+        before, now = self._rows[workflow_id], [workflow_id, state.value, verdict, what]
         if now == before:
             return
         self._rows[workflow_id] = now

@@ -83,7 +83,7 @@ def list_(invocation: Invocation, states: tuple[str, ...], targets: tuple[str, .
                 [r.workflow_id, r.state, r.risk, moment(r.started_at), r.closed_at and moment(r.closed_at)]
                 for r in rows
             ]
-            output.table(["ticket", "state", "risk", "started", "ended"], cells)
+            output.table(["ticket", "state", "verdict", "started", "ended"], cells)
 
     run(work())
 
