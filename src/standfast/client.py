@@ -207,7 +207,7 @@ class Standfast:
         limit: int = 200,
         since: datetime | None = None,
     ) -> list[TicketRow]:
-        """Return tickets, newest first, from Temporal's visibility store, which lags a little behind.
+        """Return the newest tickets, newest first, from Temporal's visibility store, which lags a little behind.
 
         With `since`, only those that were submitted later, or whose history began anew later, as long ones do.
 
@@ -217,8 +217,7 @@ class Standfast:
         """
         query = self._query(states, targets, since)
         with of_temporal():
-            rows = [listing.row(found) async for found in self._temporal.list_workflows(query, limit=limit)]
-        return sorted(rows, key=lambda row: row.started_at, reverse=True)
+            return await listing.newest(self._temporal, query, limit)
 
     async def page(
         self, states: Sequence[State] = (), targets: Sequence[str] = (), *, limit: int, after: str | None = None
@@ -250,7 +249,7 @@ class Standfast:
         if targets:
             query += f" AND {listing.one_of(visibility.TARGET.name, targets)}"
         if since:
-            query += f' AND StartTime > "{since.astimezone(UTC).isoformat()}"'
+            query += f" AND {listing.started_after(since)}"
         return query
 
     async def rows(self, workflow_ids: Sequence[str]) -> dict[str, TicketRow]:

@@ -1,18 +1,19 @@
 """Lists of tickets from Temporal's visibility store, which lags a little behind. No workflow is asked for them.
 
-The store has one order, the newest first, and lets nobody skip. So a page of waiting tickets, which are wanted in
-another order, is found by their places (see `standfast.visibility.order`): the end of a page is guessed and counted
-until about as many tickets as fit on it are up to there. Counting few is cheap, hence from the near end.
+The store has one order, open tickets first, then the latest end, and lets nobody skip. So a page of waiting tickets,
+which are wanted in another order, is found by their places (see `standfast.visibility.order`): the end of a page is
+guessed and counted until about as many tickets as fit on it are up to there. Counting few is cheap, hence from the near
+end. The newest of all tickets are found in the same way, by their start.
 """
 
 import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
@@ -26,8 +27,8 @@ from standfast.visibility import ORDER, ORDERS, REQUESTER, RISK, RULES, STATE, S
 _PLACES = ORDERS * len(Danger)
 _FEW_PAGES = 3  # are read whole: to count a few among many costs more
 _SPARE = 10  # tickets that are read beyond a page, so that its end need not be found exactly
-_FIRST_STEP = 16  # 2^16 ms are a minute
-_LAST_STEP = 32  # 2^31 ms are 25 days, longer than most tickets may wait
+# Milliseconds. 2^16 are a minute, 2^31 are 25 days, longer than most tickets may wait.
+_AGES = tuple(2**step for step in range(16, 32))
 _CHECK_BYTES = 12  # before the token of a page: they tell whether it is one
 
 
@@ -125,24 +126,7 @@ class Waiting:
         async def up_to(distance: int) -> int:
             return await self.count(*sorted((near, near + direction * distance)))
 
-        few, few_count, enough, enough_count = -1, 0, abs(far - near), count
-        for guess in _guesses(near, far):
-            counted = await up_to(guess)
-            if counted >= needed:
-                enough, enough_count = guess, counted
-                break
-            few, few_count = guess, counted
-        halve = False
-        while enough_count > needed + _SPARE and enough - few > 1:
-            share = 0.5 if halve else (needed + _SPARE / 2 - few_count) / (enough_count - few_count)
-            middle = few + min(max(1, int((enough - few) * share)), enough - few - 1)
-            counted = await up_to(middle)
-            if counted >= needed:
-                enough, enough_count = middle, counted
-            else:
-                few, few_count = middle, counted
-            halve = not halve
-        return near + direction * enough
+        return near + direction * await _reach(up_to, _guesses(near, far), abs(far - near), count, needed)
 
     async def _read(self, first: int, last: int, size: int, *, forward: bool) -> tuple[ListedTicket, ...]:
         found = [one async for one in self.temporal.list_workflows(self._query(first, last))]
@@ -152,6 +136,49 @@ class Waiting:
     def _query(self, first: int, last: int) -> str:
         places = f"{ORDER.name} BETWEEN {first} AND {last}"
         return " AND ".join((places, 'ExecutionStatus = "Running"', *self.narrowed.conditions()))
+
+
+async def _reach(
+    up_to: Callable[[int], Awaitable[int]], guesses: Iterable[int], far: int, count: int, needed: int
+) -> int:
+    """Return the shortest distance, or almost, `up_to` which there are as many tickets as are needed.
+
+    Up to `far` there are `count` of them, no fewer than are needed.
+    """
+    few, few_count, enough, enough_count = -1, 0, far, count
+    for guess in guesses:
+        counted = await up_to(guess)
+        if counted >= needed:
+            enough, enough_count = guess, counted
+            break
+        few, few_count = guess, counted
+    halve = False
+    while enough_count > needed + _SPARE and enough - few > 1:
+        share = 0.5 if halve else (needed + _SPARE / 2 - few_count) / (enough_count - few_count)
+        middle = few + min(max(1, int((enough - few) * share)), enough - few - 1)
+        counted = await up_to(middle)
+        if counted >= needed:
+            enough, enough_count = middle, counted
+        else:
+            few, few_count = middle, counted
+        halve = not halve
+    return enough
+
+
+async def newest(temporal: Client, query: str, limit: int) -> list[TicketRow]:
+    """Return the tickets that a query finds, at most `limit` of them: those that were started last, in this order."""
+    now = datetime.now(UTC)
+
+    def younger(age: int) -> str:
+        return f"{query} AND {started_after(now - timedelta(milliseconds=age))}"
+
+    async def up_to(age: int) -> int:
+        return (await temporal.count_workflows(younger(age))).count
+
+    count = (await temporal.count_workflows(query)).count
+    few = query if count <= limit else younger(await _reach(up_to, _AGES, int(now.timestamp() * 1000), count, limit))
+    rows = [row(found) async for found in temporal.list_workflows(few)]
+    return sorted(rows, key=lambda row: row.started_at, reverse=True)[:limit]
 
 
 async def others(temporal: Client, narrowed: Narrowed, states: Sequence[State], limit: int) -> list[ListedTicket]:
@@ -165,6 +192,11 @@ def tickets_in(states: Sequence[State] = ()) -> str:
     """Return the condition for tickets in one of the states, or in any if none is named."""
     query = f'WorkflowType = "{TICKET}" AND ExecutionStatus != "ContinuedAsNew"'
     return f"{query} AND ({' OR '.join(_in_states(states))})" if states else query
+
+
+def started_after(moment: datetime) -> str:
+    """Return the condition for tickets that were started later, or whose history began anew later."""
+    return f'StartTime > "{moment.astimezone(UTC).isoformat()}"'
 
 
 def one_of(attribute: str, values: Iterable[str]) -> str:
@@ -228,14 +260,13 @@ def _stretches(first: int, last: int) -> list[tuple[int, int]]:
 
 def _guesses(near: int, far: int) -> Iterable[int]:
     """Return how far from `near` the end of a page may be: times that double, without those when nothing waited."""
-    ages = [2**step for step in range(_FIRST_STEP, _LAST_STEP)]
     since, now = near % ORDERS, int(datetime.now(UTC).timestamp() * 1000)
     if far < near:
-        guesses = [max(0, since - now) + age for age in ages]
+        guesses = [max(0, since - now) + age for age in _AGES]
     elif since:
-        guesses = ages
+        guesses = list(_AGES)
     else:
-        guesses = [now - age for age in reversed(ages)]
+        guesses = [now - age for age in reversed(_AGES)]
     return [guess for guess in guesses if 0 < guess < abs(far - near)]
 
 

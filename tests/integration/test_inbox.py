@@ -5,7 +5,8 @@ import base64
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from html import unescape
 from typing import Any
 from uuid import uuid4
@@ -34,7 +35,7 @@ from tests.integration.batching import batching
 from tests.integration.installation import CONSTRAINTS, Installation, installed
 from tests.integration.listed import NOBODY, report, wait_in_vain
 from tests.integration.test_dashboard import about, browser, dashboard, delete, refund, sign_in, waiting
-from tests.processes import LIMIT
+from tests.processes import LIMIT, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -431,6 +432,30 @@ async def test_a_ticket_whose_summary_cannot_be_read_is_listed_all_the_same(
     text = await shown(approver, 1, rule=f"own.{somebody[:12]}")
     assert titles(text) == [one.id]
     assert "its page tells" in text
+
+
+# --- the newest of all ------------------------------------------------------------------------------------------------
+
+
+async def test_of_many_tickets_the_newest_are_counted_and_listed_though_older_ones_are_still_open(
+    installation: Installation, temporal: Client, somebody: str
+) -> None:
+    began = datetime.now(UTC)
+    tickets = [ticket(somebody, target="bank") for _ in range(30)]
+    for number, one in enumerate(tickets):
+        await wait_in_vain(temporal, one, report())
+        if number >= 15:
+            await temporal.get_workflow_handle(one.workflow_id).terminate()
+
+    async def newest(limit: int) -> list[str]:
+        return [row.workflow_id for row in await installation.client.tickets((), ["bank"], limit, began)]
+
+    in_order = [one.workflow_id for one in reversed(tickets)]
+    assert await eventually(lambda: newest(100), lambda found: len(found) == len(tickets)) == in_order
+    await until_count(installation, installation.client.narrowed(requester=somebody), 15)
+    for limit in (1, 12, 20, 29, 30):
+        assert await newest(limit) == in_order[:limit]
+    assert (await installation.client.stats(["bank"], began, 12)).tickets == {State.FAILED: 12}
 
 
 # --- live ------------------------------------------------------------------------------------------------------------
