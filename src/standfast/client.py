@@ -584,7 +584,7 @@ class Standfast:
                 return None
 
     async def conflicts(self, view: TicketView) -> tuple[str, ...]:
-        """Return the workflow ids of other waiting tickets whose plans change some of the same rows.
+        """Return the workflow ids of other waiting tickets whose plans change some of the same rows: some, if many do.
 
         None are known to a process without a URL of the control database.
 

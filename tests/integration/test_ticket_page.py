@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 import pytest_asyncio
+from psycopg.conninfo import make_conninfo
 
 from standfast import cluster
 from standfast.codec.converter import data_converter
@@ -20,11 +22,13 @@ from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, PayloadLost
 from standfast.listing import Narrowed
 from standfast.outcome import State
+from standfast.safety import conflicts
 from standfast.shown import find
 from standfast.steps import rehearsal_id
 from standfast.store.connections import Databases
 from standfast.view import TicketView
-from tests.integration.installation import CONSTRAINTS, Installation, installed
+from tests.integration.installation import CONSTRAINTS, Installation, database_name, installed
+from tests.integration.listed import report, wait_in_vain
 from tests.integration.shop import Shop
 from tests.integration.test_dashboard import (
     ME,
@@ -230,6 +234,40 @@ async def test_many_who_look_cost_one_rehearsal(installation: Installation, appr
 
     assert await eventually(runs, bool) == 1
     await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_of_many_plans_for_the_same_rows_the_page_names_a_few(
+    installation: Installation, approver: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = await waiting(installation, refund(1044), **about(1044))
+    temporal = await cluster.connect(installation.settings)
+    tickets = [view.ticket.model_copy(update={"id": f"many-{uuid4().hex[:8]}"}) for _ in range(9)]
+    for ticket in tickets:
+        await wait_in_vain(temporal, ticket, report())
+    names = sorted(ticket.workflow_id for ticket in tickets)
+    with psycopg.connect(with_owner(installation)) as connection:
+        connection.execute(
+            "INSERT INTO standfast.touched_row (target, row_hash, workflow_id, until)"
+            " SELECT target, row_hash, name, until FROM standfast.touched_row, unnest(%s::text[]) AS name"
+            " WHERE workflow_id = %s",
+            [names, view.workflow_id],
+        )
+    await eventually(lambda: installation.client.conflicts(view), lambda found: found == tuple(names))
+    text = await text_of(approver, view)
+    assert [name for name in names if name in text] == names[:5]
+    assert "and at least 4 more." in text
+    monkeypatch.setattr(
+        conflicts, "_LOOKED_AT", {"of_a_row": 10, "of_a_ticket": 10, "others": 7}
+    )  # fewer than there are
+    assert await installation.client.conflicts(view) == tuple(names[:7])
+    for name in names:
+        await temporal.get_workflow_handle(name).terminate()
+    await installation.decide(view, REJECT, comment="clean up")
+
+
+def with_owner(installation: Installation) -> str:
+    """Return the URL of the control database as its owner."""
+    return make_conninfo(installation.owner_url, dbname=database_name(installation.control_url))
 
 
 async def test_for_who_has_left_nothing_is_rehearsed_any_more(installation: Installation) -> None:

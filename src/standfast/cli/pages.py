@@ -9,6 +9,7 @@ from standfast.report import OperationReport, RowChange, SafetyReport, Undo, Ver
 from standfast.view import TicketView
 
 _STYLES = {Verdict.AUTO: "green", Verdict.APPROVAL: "yellow", Verdict.BLOCK: "red"}
+_CONFLICTS = 5  # are named; `--json` has more
 _ROWS = 10  # of an operation; `--json` has all that the report has
 
 
@@ -24,9 +25,11 @@ def ticket_page(view: TicketView, conflicts: Sequence[str], output: Output) -> N
         output.line(f"the agent says: {view.plan.summary}" if view.plan.summary else "without a summary")
         if view.report is not None:
             report_page(view.plan, view.report, ticket.target, output)
-    for other in conflicts:
+    for other in conflicts[:_CONFLICTS]:
         again = "once one is executed, the other is asked about again"
         output.line(f"{other} waits with a plan for some of the same rows: {again}", "yellow")
+    if len(conflicts) > _CONFLICTS:
+        output.line(f"and at least {len(conflicts) - _CONFLICTS} more tickets", "yellow")
     for decision in view.decisions:
         how = f"refused, {decision.message}" if decision.refused else "counts"
         comment = f": {decision.comment}" if decision.comment else ""

@@ -10,7 +10,7 @@ from standfast.store.sql import statements
 
 _SQL = statements(__package__, "conflicts.sql")
 # Thousands of tickets may be after one row, and a plan may change thousands of rows.
-_LOOKED_AT = {"of_a_row": 10, "of_a_ticket": 5_000}
+_LOOKED_AT = {"of_a_row": 10, "of_a_ticket": 5_000, "others": 50}
 
 
 async def note_rows(
@@ -34,7 +34,8 @@ async def forget_rows(connection: Connection, workflow_id: str) -> None:
 async def on_the_same_rows(connection: Connection, workflow_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return, by workflow id, the workflow ids of other tickets that were noted with some of the same rows.
 
-    Of those after one row, some are found. One that was ended from outside is among them until it would have expired.
+    Some of them, if many are after one row, or many are found. One that was ended from outside is among them until it
+    would have expired.
     """
     cursor = await connection.execute(_SQL["others"], _LOOKED_AT | {"workflow_ids": list(workflow_ids)})
     return {row["workflow_id"]: tuple(row["others"]) for row in await cursor.fetchall()}

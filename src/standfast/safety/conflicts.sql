@@ -10,8 +10,8 @@ SELECT %(target)s, row_hash, %(workflow_id)s, clock_timestamp() + %(waits)s
 FROM unnest(%(rows)s::bytea[]) AS row_hash
 
 -- others --
--- For each of these tickets, other tickets whose plans change one of the rows that its plan changes.
-SELECT own.workflow_id, array_agg(DISTINCT found.workflow_id ORDER BY found.workflow_id) AS others
+-- For each of these tickets, some other tickets whose plans change one of the rows that its plan changes.
+SELECT own.workflow_id, (array_agg(DISTINCT found.workflow_id ORDER BY found.workflow_id))[:%(others)s] AS others
 FROM unnest(%(workflow_ids)s::text[]) AS own (workflow_id)
 CROSS JOIN LATERAL (
     SELECT other.workflow_id
