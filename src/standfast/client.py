@@ -376,6 +376,15 @@ class Standfast:
         """
         return await self._histories.timeline(workflow_id)
 
+    async def progress(self, workflow_id: str) -> str:
+        """Return what differs once the ticket's timeline has more to tell; costs much less than to read it.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        return await self._histories.progress(workflow_id)
+
     async def drafts(self, workflow_id: str) -> list[Draft]:
         """Return the plans that the agent made for a ticket, oldest first, as far as Temporal still knows them.
 

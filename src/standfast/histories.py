@@ -7,7 +7,7 @@ from itertools import chain, count
 from urllib.parse import quote
 
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHistory
 from temporalio.converter import DataConverter
 
 from standfast import listing
@@ -59,6 +59,22 @@ class Histories:
         runs = await self._runs(workflow_id)
         return await drafts(runs, self._temporal.data_converter, self._temporal.namespace)
 
+    async def progress(self, workflow_id: str) -> str:
+        """Return what differs once a ticket's timeline has more to tell; costs much less than to read it.
+
+        That is how long the histories of the ticket and of its present planner are, and what is tried how often.
+
+        Raises:
+            UnknownTicket: no such ticket.
+            ServiceUnavailable: Temporal can't be reached.
+        """
+        known = [await self._described(workflow_id)]
+        for child in known[0].raw_description.pending_children:
+            with suppress(UnknownTicket):
+                known.append(await self._described(child.workflow_id))
+        attempts = [[activity.attempt for activity in one.raw_description.pending_activities] for one in known]
+        return f"{[(one.run_id, one.history_length) for one in known]} {attempts}"
+
     def link(self, workflow_id: str) -> str | None:
         """Return the address of a workflow in Temporal's own UI, None if the settings don't name one."""
         ui = self._settings.temporal.ui
@@ -99,13 +115,15 @@ class Histories:
             return await self._temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
 
     async def _entries(self, run: WorkflowHistory, calls: Calls | None) -> list[TimelineEntry]:
-        handle = self._temporal.get_workflow_handle(run.workflow_id, run_id=run.run_id)
-        with of_ticket(run.workflow_id):
-            described = await handle.describe()
+        described = await self._described(run.workflow_id, run.run_id)
         failing = described.raw_description.pending_activities
         known = chain(failures(run.events), (activity.last_failure for activity in failing))
         await reveal(known, self._converter(run.workflow_id))
         return await timeline(run, self._converter, failing, calls)
+
+    async def _described(self, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
+        with of_ticket(workflow_id):
+            return await self._temporal.get_workflow_handle(workflow_id, run_id=run_id).describe()
 
     async def _model_calls(self, planners: Sequence[str]) -> Calls | None:
         """Return what the model calls of planner workflows took, None if this process can't ask the journal."""

@@ -20,8 +20,9 @@ from standfast import cluster, visibility
 from standfast.client import Standfast
 from standfast.codec.keyring import KeyRing
 from standfast.codec.requesters import requester_marks
-from standfast.dashboard.inbox import Filter
-from standfast.dashboard.live import Looks
+from standfast.dashboard.inbox import Filter, Listing, load
+from standfast.dashboard.live import LIST_SECONDS
+from standfast.dashboard.looks import Looks
 from standfast.dashboard.sessions import local_session
 from standfast.decision import DecisionVerdict, Mode
 from standfast.errors import InvalidInput, ServiceUnavailable
@@ -462,11 +463,15 @@ async def test_of_many_tickets_the_newest_are_counted_and_listed_though_older_on
 
 
 async def test_those_who_see_the_same_list_share_one_look(installation: Installation, somebody: str) -> None:
-    looks = Looks(installation.client)
+    looks = Looks[Filter, Listing](LIST_SECONDS)
+
+    async def newest(wanted: Filter) -> Listing:
+        return await looks.newest(wanted, partial(load, installation.client, wanted))
+
     wanted = Filter(requester=somebody)
-    first, second = await asyncio.gather(looks.newest(wanted), looks.newest(wanted))
+    first, second = await asyncio.gather(newest(wanted), newest(wanted))
     assert first is second
-    assert await looks.newest(replace(wanted, target="bank")) is not first
+    assert await newest(replace(wanted, target="bank")) is not first
 
 
 async def test_an_open_list_is_told_of_a_new_ticket_and_of_its_end(

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from standfast import cluster
 from standfast.codec.converter import data_converter
 from standfast.codec.sealing import Seal
-from standfast.dashboard import freshness
+from standfast.dashboard import freshness, looks
 from standfast.decision import DecisionVerdict
 from standfast.errors import InvalidInput, PayloadLost
 from standfast.listing import Narrowed
@@ -234,6 +234,27 @@ async def test_many_who_look_cost_one_rehearsal(installation: Installation, appr
 
     assert await eventually(runs, bool) == 1
     await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_an_open_page_is_told_of_a_plan_for_the_same_rows(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (freshness, looks):
+        monkeypatch.setattr(module, "TICKET_SECONDS", 0.1)
+    view, others = await waiting(installation, delete(1043), **about(1043)), list[TicketView]()
+    told: list[str] = []
+    async with dashboard(installation.settings) as url, browser(url) as approver:
+        await sign_in(installation.settings, approver)
+        async with approver.stream("GET", f"{page(view)}/events") as stream, asyncio.timeout(LIMIT):
+            lines = (line async for line in stream.aiter_lines() if line.startswith("data:"))
+            while "wait, too" not in "".join(told):
+                await anext(lines)
+                told.append(await text_of(approver, view))
+                if ">fresh<" in told[-1] and not others:  # nothing else changes any more
+                    others.append(await waiting(installation, delete(1043), **about(1043)))
+    assert others[0].workflow_id in told[-1]
+    for one in (view, *others):
+        await installation.decide(one, REJECT, comment="clean up")
 
 
 async def test_of_many_plans_for_the_same_rows_the_page_names_a_few(

@@ -1,5 +1,6 @@
 """The timeline of a real ticket: on its page, as a file and on the command line, with links into Temporal's own UI."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
@@ -11,10 +12,11 @@ import pytest_asyncio
 from psycopg.conninfo import make_conninfo
 
 from standfast.client import Standfast
+from standfast.dashboard import freshness, looks
 from standfast.dashboard.story import ENTRIES_SHOWN, story
 from standfast.decision import DecisionVerdict
 from standfast.errors import DecisionRefused
-from standfast.local.fake_provider import Answers, Calls, FakeProvider
+from standfast.local.fake_provider import Answers, Calls, FakeProvider, Raw
 from standfast.outcome import State
 from standfast.plan import Operation, Plan
 from standfast.settings import Control
@@ -23,6 +25,7 @@ from standfast.timeline import TimelineEntry
 from standfast.view import TicketView
 from tests.integration.installation import CONSTRAINTS, Installation, database_name, prepare, serving
 from tests.integration.test_dashboard import about, browser, dashboard, sign_in
+from tests.processes import LIMIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -108,6 +111,29 @@ async def test_page_file_and_command_line_tell_the_same(
     assert file == [entry.model_dump(mode="json") for entry in entries]
     shown = (await page.get(f"/tickets/{executed.workflow_id}")).text
     assert all(entry.link and entry.link in shown for entry in entries)
+
+
+async def test_an_open_page_is_told_that_the_model_provider_fails_again_and_again(
+    shop: Installation, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (freshness, looks):
+        monkeypatch.setattr(module, "TICKET_SECONDS", 0.1)
+    name = f"T-{uuid4().hex[:12]}"
+    provider.script[name] = [Raw(500)]
+    workflow_id = await shop.submit({}, id=name, **about(1004))
+    await shop.until(workflow_id, lambda view: view.state is State.PLANNING)
+    address, events = f"/tickets/{workflow_id}", f"/tickets/{workflow_id}/events"
+    async with dashboard(shop.settings) as url, browser(url) as page:
+        await sign_in(shop.settings, page)
+        told: list[str] = []
+        async with page.stream("GET", events) as stream, asyncio.timeout(LIMIT):
+            lines = (line async for line in stream.aiter_lines() if line.startswith("data:"))
+            while "fails, attempt 3 " not in "".join(told):
+                await anext(lines)
+                told.append((await page.get(address)).text)
+    assert "fails, attempt 3 " not in told[0]
+    await shop.client.cancel(workflow_id)
+    await shop.client.wait(workflow_id)
 
 
 async def test_each_entry_leads_to_its_event_in_temporals_ui(shop: Installation, executed: TicketView) -> None:

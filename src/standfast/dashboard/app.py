@@ -24,6 +24,7 @@ from standfast.dashboard.identity import People, SignedIn
 from standfast.dashboard.inbox import Inbox
 from standfast.dashboard.live import Streams
 from standfast.dashboard.login import Login
+from standfast.dashboard.looks import SurroundingLooks
 from standfast.dashboard.oidc import OidcLogin
 from standfast.dashboard.origin import Cookie, OwnAddress
 from standfast.dashboard.problems import Problems
@@ -47,7 +48,9 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     """Return the application; it opens nothing by itself. Setting the event `app.state.closing` ends its streams."""
     renderer, closing, own = Renderer(), asyncio.Event(), OwnAddress(settings.dashboard.url)
     seal = Seal(data_converter(settings), cluster.namespace(settings))
-    problems, rehearsals = Problems(renderer), Rehearsals(standfast, closing)
+    problems, rehearsals, surroundings = Problems(renderer), Rehearsals(standfast, closing), SurroundingLooks(standfast)
+    viewing = Viewing(databases, seal, by="page")
+    tickets = TicketPages(standfast, settings, renderer, viewing, rehearsals, surroundings=surroundings)
     people, ways_in = _people(settings.dashboard, own, databases, renderer)
 
     async def unexpected(request: Request, error: Exception) -> Response:
@@ -58,11 +61,11 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     app = Starlette(
         routes=[
             Route("/", Inbox(standfast, settings, renderer, databases).show),
-            *_pages(settings, standfast, renderer, Viewing(databases, seal, by="page"), rehearsals),
+            *_pages(tickets),
             *_stats(settings, standfast, renderer),
             *ways_in,
             *_api(Api(standfast, settings, Viewing(databases, seal, by="api"), Cookie(own)), settings),
-            *_streams(Streams(standfast, rehearsals, people, closing)),
+            *_streams(Streams(standfast, rehearsals, surroundings, people, closing)),
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
@@ -76,10 +79,7 @@ def build_app(settings: Settings, standfast: Standfast, databases: Databases) ->
     return app
 
 
-def _pages(
-    settings: Settings, standfast: Standfast, renderer: Renderer, viewing: Viewing, rehearsals: Rehearsals
-) -> list[Route]:
-    tickets = TicketPages(standfast, settings, renderer, viewing, rehearsals)
+def _pages(tickets: TicketPages) -> list[Route]:
     return [
         Route(_TICKET, tickets.show),
         Route(f"{_TICKET}/decision", tickets.decide, methods=["POST"]),

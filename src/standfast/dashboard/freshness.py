@@ -9,6 +9,7 @@ from enum import StrEnum
 from time import monotonic
 
 from standfast.client import Standfast
+from standfast.dashboard.looks import TICKET_SECONDS
 from standfast.errors import StandfastError
 from standfast.outcome import State
 from standfast.steps import Rehearsed
@@ -69,7 +70,7 @@ class Rehearsals:
         return look.known
 
     async def follow(self, views: AsyncGenerator[TicketView]) -> AsyncGenerator[tuple[TicketView, Freshness | None]]:
-        """Yield each view with what is known about its rows, again whenever that may have changed."""
+        """Yield each view with what is known about its rows, again whenever that may have changed, and now and then."""
         async with aclosing(views):
             view = await anext(views, None)
             following = asyncio.ensure_future(_next(views))
@@ -88,10 +89,10 @@ class Rehearsals:
     async def _news(
         self, view: TicketView, freshness: Freshness | None, following: asyncio.Future[TicketView | None]
     ) -> None:
-        """Wait until `following` has the next view or, if this one's plan waits, more may be known about its rows."""
+        """Wait a while, or until `following` has the next view or more may be known about a waiting plan's rows."""
         looking = {asyncio.ensure_future(self._again(view))} if freshness else set()
         try:
-            await asyncio.wait(looking | {following}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(looking | {following}, timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for look in looking:
                 look.cancel()

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -10,6 +12,7 @@ from standfast.client import Standfast
 from standfast.dashboard.freshness import Rehearsals
 from standfast.dashboard.identity import People
 from standfast.dashboard.inbox import Filter, Listing, load
+from standfast.dashboard.looks import Looks, SurroundingLooks
 from standfast.dashboard.tickets import version, workflow_id
 from standfast.errors import StandfastError
 from standfast.scope import Scope
@@ -17,33 +20,8 @@ from standfast.scope import Scope
 KEEP_ALIVE_SECONDS = 15.0
 """A comment so often, so that nobody in between takes a quiet stream for a dead one."""
 LIST_SECONDS = 1.0
-"""How often a list is looked at, for all who see it; Temporal's visibility store has nothing to push..."""
-_SHARE = 10  # ...and is busy with looks for a tenth of the time at most, however many tickets wait
+"""How often a list is looked at, for all who see it; Temporal's visibility store has nothing to push."""
 _EVENTS = "text/event-stream"
-
-
-class Looks:
-    """Looks at lists, shared by all who see the same one."""
-
-    def __init__(self, standfast: Standfast) -> None:
-        self._standfast = standfast
-        self._looks: dict[Filter, asyncio.Task[Listing]] = {}
-
-    async def newest(self, wanted: Filter) -> Listing:
-        """Return what the list was a moment ago.
-
-        Raises: as `load` does.
-        """
-        look = self._looks.get(wanted)
-        if look is None:
-            look = self._looks[wanted] = asyncio.create_task(load(self._standfast, wanted))
-            began = asyncio.get_running_loop().time()
-            look.add_done_callback(lambda _: self._keep(wanted, began))
-        return await asyncio.shield(look)  # others may wait for it, too
-
-    def _keep(self, wanted: Filter, began: float) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(max(LIST_SECONDS, (_SHARE - 1) * (loop.time() - began)), self._looks.pop, wanted)
 
 
 class Streams:
@@ -52,9 +30,17 @@ class Streams:
     All end once `closing` is set: a server that stops can't wait.
     """
 
-    def __init__(self, standfast: Standfast, rehearsals: Rehearsals, people: People, closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        standfast: Standfast,
+        rehearsals: Rehearsals,
+        surroundings: SurroundingLooks,
+        people: People,
+        closing: asyncio.Event,
+    ) -> None:
         self._standfast = standfast
-        self._looks = Looks(standfast)
+        self._lists = Looks[Filter, Listing](LIST_SECONDS)
+        self._surroundings = surroundings
         self._people = people
         self._rehearsals = rehearsals
         self._closing = closing
@@ -75,15 +61,20 @@ class Streams:
     async def _list_versions(self, wanted: Filter) -> AsyncGenerator[str]:
         last = ""
         while True:
-            listing = await self._looks.newest(wanted)
+            listing = await self._lists.newest(wanted, partial(load, self._standfast, wanted))
             if listing.version != last:
                 last = listing.version
                 yield last
             await asyncio.sleep(LIST_SECONDS)
 
     async def _ticket_versions(self, watched: str) -> AsyncGenerator[str]:
-        async for view, freshness in self._rehearsals.follow(self._standfast.watch(watched)):
-            yield version(view, freshness)
+        last = ""
+        async with aclosing(self._rehearsals.follow(self._standfast.watch(watched))) as following:
+            async for view, freshness in following:
+                newest = version(view, freshness, await self._surroundings.newest(view))
+                if newest != last:
+                    last = newest
+                    yield last
 
     async def _may_look(self, request: Request) -> bool:
         """Return whether who began to follow still may: he may have been signed out since.

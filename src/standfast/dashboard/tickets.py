@@ -14,6 +14,7 @@ from standfast.dashboard.changes import as_rehearsed, operation_changes
 from standfast.dashboard.comparison import Revision, revisions
 from standfast.dashboard.deciding import DecisionForm, approvers, deliver, rights, wants_reason
 from standfast.dashboard.freshness import Freshness, Rehearsals
+from standfast.dashboard.looks import SurroundingLooks, Surroundings
 from standfast.dashboard.problems import status_of
 from standfast.dashboard.rendering import Renderer
 from standfast.dashboard.story import story
@@ -64,22 +65,30 @@ def workflow_id(request: Request) -> str:
     return named
 
 
-def version(view: TicketView, freshness: Freshness | None) -> str:
+def version(view: TicketView, freshness: Freshness | None, surroundings: Surroundings) -> str:
     """Return what differs once something that the page shows has changed."""
-    return hashlib.sha256(f"{freshness} {view.model_dump_json()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{freshness} {surroundings} {view.model_dump_json()}".encode()).hexdigest()[:16]
 
 
 class TicketPages:
     """The page of one ticket, its decision form and its timeline."""
 
     def __init__(
-        self, standfast: Standfast, settings: Settings, renderer: Renderer, viewing: Viewing, rehearsals: Rehearsals
+        self,
+        standfast: Standfast,
+        settings: Settings,
+        renderer: Renderer,
+        viewing: Viewing,
+        rehearsals: Rehearsals,
+        *,
+        surroundings: SurroundingLooks,
     ) -> None:
         self._standfast = standfast
         self._settings = settings
         self._renderer = renderer
         self._viewing = viewing
         self._rehearsals = rehearsals
+        self._surroundings = surroundings
 
     async def show(self, request: Request) -> Response:
         """Show the ticket."""
@@ -150,12 +159,10 @@ class TicketPages:
         self, request: Request, *, refused: str = "", fields: dict[str, str] | None = None, status: int = 200
     ) -> Response:
         session, review = request.state.session, self._settings.review
-        view, entries = await asyncio.gather(
-            self._standfast.view(workflow_id(request)), self._timeline(workflow_id(request))
-        )
-        freshness, conflicts, undos, revised = await asyncio.gather(
+        view = await self._standfast.view(workflow_id(request))
+        freshness, (surroundings, entries), undos, revised = await asyncio.gather(
             self._rehearsals.freshness(view, patience=PATIENCE_SECONDS),
-            self._conflicts(view),
+            self._around(view),
             self._undos(view),
             self._revisions(view),
         )
@@ -167,8 +174,8 @@ class TicketPages:
             status=status,
             **_content(view),
             freshness=freshness,
-            version=version(view, freshness),
-            conflicts=conflicts,
+            version=version(view, freshness, surroundings),
+            conflicts=surroundings.conflicts,
             undos=undos,
             revisions=revised,
             rights=rights(view, session, review),
@@ -181,11 +188,9 @@ class TicketPages:
             fields=fields or {},
         )
 
-    async def _conflicts(self, view: TicketView) -> Sequence[str]:
-        try:
-            return await self._standfast.conflicts(view)
-        except ServiceUnavailable:  # the ticket is worth showing without
-            return ()
+    async def _around(self, view: TicketView) -> tuple[Surroundings, Sequence[TimelineEntry] | None]:
+        """Return what is around a ticket and, read later, its timeline: what that lacks makes another version."""
+        return await self._surroundings.newest(view), await self._timeline(view.workflow_id)
 
     async def _revisions(self, view: TicketView) -> Sequence[Revision]:
         """Return what changed with each plan; nothing while the agent is at the next one."""
