@@ -33,7 +33,7 @@ from standfast.store.migrate import migrate_control
 from standfast.store.roles import role_name
 from standfast.view import TicketView
 from tests.integration.installation import Installation, installed
-from tests.processes import LIMIT
+from tests.processes import LIMIT, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -610,6 +610,28 @@ async def test_a_quiet_stream_shows_that_it_is_alive(
     monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.1)
     async with approver.stream("GET", "/events") as stream, asyncio.timeout(30):
         assert ": still here" in [line async for line in _until(": still here", stream)]
+
+
+async def test_one_person_follows_so_many_pages_and_no_more(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "STREAMS", 2)
+    async with dashboard(installation.settings) as url, browser(url) as client, browser(url) as again:
+        for one in (client, again):  # signed in twice, and the same person
+            await sign_in(installation.settings, one)
+        async with client.stream("GET", "/events") as first, again.stream("GET", "/events") as second:
+            assert (first.status_code, second.status_code) == (200, 200)
+            async with asyncio.timeout(LIMIT):
+                refused = await client.get("/events")
+            assert (refused.status_code, refused.headers["content-type"]) == (429, JSON)
+            assert (refused.json()["code"], ME in refused.json()["detail"]) == ("too-many-requests", True)
+            assert (await client.head("/events")).status_code == 200  # follows nothing
+
+        async def status() -> int:
+            async with client.stream("GET", "/events") as stream:
+                return stream.status_code
+
+        await eventually(status, lambda found: found == 200)  # once the server has noticed that pages were closed
 
 
 async def _until(last: str, stream: httpx.Response) -> AsyncIterator[str]:

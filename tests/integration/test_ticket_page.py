@@ -13,6 +13,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 from psycopg.conninfo import make_conninfo
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster
 from standfast.codec.converter import data_converter
@@ -234,6 +236,40 @@ async def test_many_who_look_cost_one_rehearsal(installation: Installation, appr
 
     assert await eventually(runs, bool) == 1
     await installation.decide(view, REJECT, comment="clean up")
+
+
+async def test_however_many_tickets_people_look_at_only_so_many_are_rehearsed_together(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "AT_ONCE", 1)
+    views = [await waiting(installation, refund(order), **about(order)) for order in (1040, 1041, 1042)]
+    rehearsals = freshness.Rehearsals(installation.client, asyncio.Event())
+    temporal = await cluster.connect(installation.settings)
+
+    async def begun() -> list[str]:
+        found = await asyncio.gather(*(_exists(temporal, rehearsal_id(view.workflow_id)) for view in views))
+        return [view.workflow_id for view, exists in zip(views, found, strict=True) if exists]
+
+    with psycopg.connect(installation.owner_url) as others:
+        others.execute("LOCK TABLE shop.refunds IN ACCESS EXCLUSIVE MODE")
+        for view in views:
+            assert await rehearsals.freshness(view) is freshness.Freshness.UNKNOWN
+        assert await eventually(begun, bool) == [views[0].workflow_id] == await begun()
+    assert set(await asyncio.gather(*(rehearsals.freshness(view, patience=60) for view in views))) == {
+        freshness.Freshness.FRESH
+    }
+    for view in views:
+        await installation.decide(view, REJECT, comment="clean up")
+
+
+async def _exists(temporal: Client, workflow_id: str) -> bool:
+    try:
+        await temporal.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def test_an_open_page_is_told_of_a_plan_for_the_same_rows(

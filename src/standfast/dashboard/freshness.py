@@ -21,6 +21,8 @@ EVERY_SECONDS = 15.0
 """How often a plan is rehearsed at most, however many look at it..."""
 _SHARE = 20
 """...and no more than for one part in so many of the time: rehearsals hold locks on rows."""
+AT_ONCE = 4
+"""How many plans are rehearsed together, of all tickets that people look at."""
 _FORGOTTEN_SECONDS = 600.0
 
 
@@ -59,6 +61,7 @@ class Rehearsals:
         self._standfast = standfast
         self._closing = closing
         self._looks: dict[str, _Look] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def freshness(self, view: TicketView, *, patience: float = 0) -> Freshness | None:
         """Return what is known, after waiting `patience` seconds at most; None if the ticket doesn't wait."""
@@ -114,9 +117,13 @@ class Rehearsals:
             return last
         self._looks = {name: one for name, one in self._looks.items() if not one.over(since=_FORGOTTEN_SECONDS)}
         before = last.known if last is not None and last.shown == shown else Freshness.UNKNOWN
-        look = _Look(shown=shown, before=before, task=asyncio.create_task(self._rehearse(view, before)))
+        look = _Look(shown=shown, before=before, task=asyncio.create_task(self._in_turn(view, before)))
         self._looks[view.workflow_id] = look
         return look
+
+    async def _in_turn(self, view: TicketView, before: Freshness) -> tuple[Freshness, float]:
+        async with self._at_once:
+            return await self._rehearse(view, before)
 
     async def _rehearse(self, view: TicketView, before: Freshness) -> tuple[Freshness, float]:
         started = monotonic()

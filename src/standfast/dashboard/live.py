@@ -1,12 +1,16 @@
 """Server-sent events: a page is told that there is something newer, and fetches it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from standfast.client import Standfast
 from standfast.dashboard.freshness import Rehearsals
@@ -14,6 +18,7 @@ from standfast.dashboard.identity import People
 from standfast.dashboard.inbox import Filter, Listing, load
 from standfast.dashboard.looks import Looks, SurroundingLooks
 from standfast.dashboard.tickets import version, workflow_id
+from standfast.decision import folded
 from standfast.errors import StandfastError
 from standfast.scope import Scope
 
@@ -21,6 +26,8 @@ KEEP_ALIVE_SECONDS = 15.0
 """A comment so often, so that nobody in between takes a quiet stream for a dead one."""
 LIST_SECONDS = 1.0
 """How often a list is looked at, for all who see it; Temporal's visibility store has nothing to push."""
+STREAMS = 20
+"""How many of them one person may follow at a time."""
 _EVENTS = "text/event-stream"
 
 
@@ -44,6 +51,7 @@ class Streams:
         self._people = people
         self._rehearsals = rehearsals
         self._closing = closing
+        self._followed = Counter[str]()
 
     async def inbox(self, request: Request) -> Response:
         """Tell when the list, as the address narrows it, has changed."""
@@ -56,7 +64,12 @@ class Streams:
     def _response(self, request: Request, versions: AsyncGenerator[str]) -> Response:
         if request.method == "HEAD":
             return Response(media_type=_EVENTS)
-        return StreamingResponse(self._events(request, versions), media_type=_EVENTS)
+        user = request.state.session.user
+        if self._followed[folded(user)] >= STREAMS:
+            raise HTTPException(429, f"{STREAMS} pages of {user} are live, the most for one person; close some")
+        self._followed.update([folded(user)])
+        leave = partial(self._followed.subtract, [folded(user)])
+        return _Stream(self._events(request, versions), leave)
 
     async def _list_versions(self, wanted: Filter) -> AsyncGenerator[str]:
         last = ""
@@ -109,6 +122,20 @@ class Streams:
             following.cancel()
             await asyncio.gather(closing, following, return_exceptions=True)
             await versions.aclose()
+
+
+class _Stream(StreamingResponse):
+    """A stream of events that calls `leave` when it has ended, however it did."""
+
+    def __init__(self, events: AsyncIterator[str], leave: Callable[[], None]) -> None:
+        super().__init__(events, media_type=_EVENTS)
+        self._leave = leave
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 async def _next(versions: AsyncGenerator[str]) -> str | None:
