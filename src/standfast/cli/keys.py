@@ -83,7 +83,7 @@ def rotate(invocation: Invocation) -> None:
         old = read_ring(settings.encryption)
         ring = old.rotated()
         run(_record(settings, ring, old.active))
-        private_file.write(file, ring.to_toml())
+        private_file.rewrite(file, ring.to_toml())
     if invocation.output.as_json:
         invocation.output.document(_described(ring, ring.active) | {"before": old.active})
     else:
