@@ -83,6 +83,30 @@ def test_in_an_empty_folder_nobody_is_led_to_a_second_key_first() -> None:
         standfast("list")
 
 
+@pytest.fixture
+def invalid(folder: Path) -> str:
+    """A file that holds nothing but invalid tickets."""
+    (folder / "standfast.toml").write_text("[targets.shop]\n")
+    (folder / "invalid.jsonl").write_text('{"id": "A-1", "requester": "ana@example.com"}\n{"id": 7}\n')
+    return "invalid.jsonl"
+
+
+def test_a_batch_of_invalid_tickets_says_what_is_wrong_with_them(invalid: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        standfast("batch", invalid)
+    assert str(refused.value) == (
+        "invalid.jsonl, line 1: field body: is required; 1 further tickets are invalid; "
+        "nothing was started, --skip-invalid leaves them out"
+    )
+
+
+def test_a_batch_of_which_nothing_is_left_says_what_it_has_skipped(invalid: str) -> None:
+    done = CliRunner().invoke(program, ("batch", invalid, "--skip-invalid"), standalone_mode=False)
+    assert str(done.exception) == "invalid.jsonl: holds no valid ticket"
+    assert "skipped: invalid.jsonl, line 1: field body: is required" in done.stdout
+    assert "skipped: invalid.jsonl, line 2: field " in done.stdout
+
+
 @pytest.mark.parametrize(("command", "who"), [("undo", "Who asks for it"), ("reject", "Who decides")])
 def test_help_says_whose_name_is_wanted(command: str, who: str) -> None:
     assert who in standfast(command, "--help")
