@@ -1,6 +1,5 @@
 """Commands for API tokens."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import moment
 from standfast.cli.stats import age
 from standfast.scope import Scope
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from standfast.dashboard.tokens import TokenRow
@@ -47,7 +47,7 @@ def create(invocation: Invocation, name: str, user: str, scopes: tuple[str, ...]
     async def work() -> str:
         async with Databases(invocation.settings(), application="standfast tokens") as databases:
             chosen = [Scope(scope) for scope in scopes]
-            by = getpass.getuser()
+            by = system_user()
             return await Tokens(databases).create(name, user=user, scopes=chosen, lasts=lasts, created_by=by)
 
     token = run(work())
@@ -91,7 +91,7 @@ def revoke(invocation: Invocation, name: str) -> None:
 
     async def work() -> None:
         async with Databases(invocation.settings(), application="standfast tokens") as databases:
-            await Tokens(databases).revoke(name, by=getpass.getuser())
+            await Tokens(databases).revoke(name, by=system_user())
 
     run(work())
     if invocation.output.as_json:
