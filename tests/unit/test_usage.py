@@ -83,6 +83,38 @@ def test_in_an_empty_folder_nobody_is_led_to_a_second_key_first() -> None:
         standfast("list")
 
 
+@pytest.mark.parametrize("option", [("--ticket", "SUP-1"), ("--last", "5")])
+@pytest.mark.parametrize("command", ["verify", "head", "export"])
+def test_an_option_of_the_newest_records_is_refused_elsewhere(option: tuple[str, str], command: str) -> None:
+    with pytest.raises(click.UsageError, match=f"{option[0]} is not for `audit {command}`"):
+        standfast("audit", *option, command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--database", "{database}", "--schema", "public"), "--schema and --constraints exclude each other"),
+        (("--target", "shop"), "crm.yaml: these constraints are for target 'crm', not for 'shop'"),
+        (
+            ("--database", "{database}", "--ticket", "ticket.json"),
+            "ticket.json, line 1: field target: the plan is for 'crm', got 'shop'",
+        ),
+    ],
+)
+def test_a_check_against_what_does_not_belong_together_is_refused(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (folder / "plan.json").write_text("[]")
+    (folder / "crm.yaml").write_text("version: 1\ntarget: crm\n")
+    (folder / "ticket.json").write_text('{"id": "A-1", "body": "a", "requester": "ana@example.com", "target": "shop"}')
+    (folder / "standfast.toml").write_text("[targets.shop]\n[targets.crm]\n")
+    database = f"postgresql://127.0.0.1:{free_port()}/crm"
+    with pytest.raises(InvalidInput, match=f"^{message}"):
+        standfast(
+            "check", "plan.json", "--constraints", "crm.yaml", *(one.format(database=database) for one in arguments)
+        )
+
+
 @pytest.fixture
 def invalid(folder: Path) -> str:
     """A file that holds nothing but invalid tickets."""
