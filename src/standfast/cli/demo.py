@@ -64,7 +64,9 @@ def demo(invocation: Invocation, once: bool) -> int:
         run(until_signal(_attended(invocation)))
         return 0
     code = run(until_signal(_once(invocation)))
-    return NOT_AS_EXPECTED if code is None else code  # None: interrupted
+    if code is None:
+        raise click.Abort  # interrupted
+    return code
 
 
 async def _once(invocation: Invocation) -> int:
