@@ -50,6 +50,13 @@ def test_a_replay_of_no_files_asks_the_cluster(folder: Path, options: tuple[str,
         standfast("replay", *options)
 
 
+def test_a_home_in_which_a_file_has_the_place_of_a_folder_is_named(folder: Path) -> None:
+    (folder / "home").mkdir()
+    (folder / "home/postgres").touch()
+    with pytest.raises(InvalidInput, match=r"home can't be used: .*home/postgres'; set STANDFAST_HOME to another"):
+        standfast("up")
+
+
 @pytest.mark.parametrize("option", ["--open", "--all"])
 def test_a_replay_of_files_and_of_the_cluster_at_once_is_refused(option: str) -> None:
     with pytest.raises(click.UsageError, match="exclude files"):
