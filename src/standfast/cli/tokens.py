@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
-from standfast.cli.output import moment
+from standfast.cli.output import OutputUnwritable, moment
 from standfast.cli.stats import age
 from standfast.scope import Scope
 from standfast.system_user import system_user
@@ -51,10 +51,14 @@ def create(invocation: Invocation, name: str, user: str, scopes: tuple[str, ...]
             return await Tokens(databases).create(name, user=user, scopes=chosen, lasts=lasts, created_by=by)
 
     token = run(work())
-    if invocation.output.as_json:
-        invocation.output.document({"name": name, "token": token})
-    else:
-        click.echo(token)
+    try:
+        if invocation.output.as_json:
+            invocation.output.document({"name": name, "token": token})
+        else:
+            click.echo(token)
+    except OutputUnwritable as error:
+        advice = f"the token {name} is stored, and nobody has seen it: `standfast tokens revoke {name}`"
+        raise OutputUnwritable(f"{error}; {advice}") from error
 
 
 @tokens.command(name="list")
