@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from shutil import copytree, ignore_patterns
 from tempfile import TemporaryDirectory
 
 import pytest
+
+from tests.acceptance.installation import LIMIT, PROGRAM, until
 
 CHECKOUT = Path(__file__).parents[2]
 SAMPLES = sorted((CHECKOUT / "src/standfast/local/shop/tickets").glob("*.json"))
@@ -51,3 +54,14 @@ def test_the_unattended_demo_of_a_fresh_checkout_ends_as_its_files_say(fresh_che
     assert not [found for folder in installed for found in folder.glob("authlib*")], (
         "the demo had more than it asks for"
     )
+
+
+def test_an_unattended_demo_that_is_interrupted_says_so_and_leaves_nothing_behind() -> None:
+    with TemporaryDirectory(prefix="standfast demo ") as name:
+        folder = Path(name)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STANDFAST_", "TEMPORAL_"))}
+        demo = subprocess.Popen([*PROGRAM, "demo", "--once"], cwd=folder, env=environment | {"TMPDIR": name})
+        until(lambda: list(folder.glob("standfast-demo-*/lock")))
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(LIMIT) == 130
+        assert list(folder.iterdir()) == []

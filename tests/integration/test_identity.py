@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -341,6 +343,18 @@ async def test_the_command_line_creates_lists_and_revokes_tokens(config: str, ur
         assert (await client.get("/api/tickets")).status_code == 401
     with pytest.raises(InvalidInput, match="--expires 'soon'"):
         await command(config, "tokens", "create", "x", "--user", BEN, "--scope", "view", "--expires", "soon")
+
+
+async def test_a_token_that_could_not_be_printed_is_named_since_it_is_good(config: str) -> None:
+    arguments = ("--config", config, "tokens", "create", "unseen", "--user", BEN, "--scope", "view")
+    with Path("/dev/full").open("wb") as full:  # noqa: ASYNC230 - no disk
+        create = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "standfast.cli", *arguments, stdout=full, stderr=asyncio.subprocess.PIPE
+        )
+    _, said = await create.communicate()
+    assert create.returncode == 1
+    assert b"No space left on device; the token unseen is stored, and nobody has seen it: `standfast tokens" in said
+    assert await command(config, "tokens", "revoke", "unseen") == {"name": "unseen", "revoked": True}
 
 
 async def test_the_command_line_lists_and_ends_sessions(config: str, installation: Installation, url: str) -> None:

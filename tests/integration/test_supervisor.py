@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ServiceUnavailable
+from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.supervisor import Event, Happening, Service, Supervisor
 from tests.processes import LIMIT, is_running, until
 
@@ -74,6 +74,19 @@ def when_written(path: Path) -> Callable[[int], Awaitable[bool]]:
 
 def lines(path: Path) -> list[str]:
     return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+async def test_a_service_comes_back_also_if_nobody_can_be_told(tmp_path: Path) -> None:
+    events = Events()
+
+    def full_disk(event: Event) -> None:
+        events.append(event)
+        raise InvalidInput("services.json: can't be written: No space left on device")
+
+    async with Supervisor(tmp_path / "logs", full_disk) as supervisor:
+        await supervisor.start(python("sleeper", SLEEP, tmp_path))
+        os.kill(events[-1].pid, signal.SIGKILL)
+        await until(lambda: events.of("sleeper") == [Happening.READY, Happening.DIED, Happening.BACK])
 
 
 async def test_what_dies_is_started_again_and_the_rest_runs_on(tmp_path: Path) -> None:

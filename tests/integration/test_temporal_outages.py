@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from standfast.cli.output import Output
+from standfast.cli.progress import follow
 from standfast.client import Standfast
 from standfast.decision import DecisionVerdict
 from standfast.errors import ServiceUnavailable
@@ -114,6 +116,8 @@ async def test_a_server_that_answers_nobody_for_a_while(shop: Shop, monkeypatch:
         monkeypatch.setattr("standfast.client.ANSWER", timedelta(seconds=1))
         with pytest.raises(ServiceUnavailable):
             await shop.client.view(workflow_id)
+        with pytest.raises(ServiceUnavailable):
+            await follow(shop.client, [workflow_id], Output(as_json=False))
     monkeypatch.undo()
     await decided(shop, workflow_id)
     await shop.assert_done_once(workflow_id)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,16 +59,33 @@ def test_a_key_file_is_for_its_owner_and_never_written_over(folder: Path, with_k
     assert in_use(folder) == with_key_file
 
 
+@pytest.mark.usefixtures("with_key_file")
+def test_a_file_beside_the_key_file_is_nobodys_draft(folder: Path) -> None:
+    (folder / "keys.toml.new").write_text("somebody's own")
+    keys("keys", "rotate")
+    keys("keys", "new", "--file", "other.toml")
+    assert (folder / "keys.toml.new").read_text() == "somebody's own"
+    names = {"keys.toml", "keys.toml.new", "other.toml", "standfast.toml"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
 def test_a_key_file_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "file").touch()
     places = {
         "missing/keys.toml": "No such file or directory",
         "file/keys.toml": "Not a directory",
         f"{'long' * 100}/keys.toml": "File name too long",
+        "long" * 100: "File name too long",
     }
     for place, reason in places.items():
         with pytest.raises(InvalidInput, match=rf"^{place}: can't be written: {reason}$"):
             keys("keys", "new", "--file", place)
+        with (
+            pytest.raises(InvalidInput, match=rf"^{place}: can't be written: {reason}$"),
+            private_file.changing(Path(place)),
+        ):
+            pass
+    assert [path.name for path in folder.iterdir()] == ["file"], "a draft was left behind"
 
 
 def test_keys_are_listed_without_the_keys(folder: Path, with_key_file: KeyRing) -> None:
@@ -85,6 +103,55 @@ def test_rotation_adds_an_active_key_and_keeps_the_old_one(folder: Path, with_ke
     assert ring.keys.items() > with_key_file.keys.items()
     assert (document["key"], document["before"]) == (ring.active, with_key_file.active)
     assert (folder / "keys.toml").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("with_key_file")
+def test_rotation_keeps_a_key_file_for_those_who_can_read_it(folder: Path) -> None:
+    file = folder / "keys.toml"
+    group = next((one for one in os.getgroups() if one != os.getegid()), os.getegid())
+    os.chown(file, -1, NOBODY if os.geteuid() == 0 else group)
+    file.chmod(0o640)
+    before = file.stat()
+    keys("keys", "rotate")
+    after = file.stat()
+    assert (after.st_gid, after.st_mode) == (before.st_gid, before.st_mode)
+    assert len(in_use(folder).keys) == 2
+
+
+@pytest.mark.usefixtures("with_key_file")
+def test_rotation_lets_nobody_read_a_key_file_whom_its_access_list_keeps_out(folder: Path) -> None:
+    file = folder / "keys.toml"
+    named = access_list(user=NOBODY)
+    try:
+        os.setxattr(file, "system.posix_acl_access", named)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    assert file.stat().st_mode & 0o777 == 0o640  # the mask: the group itself may nothing
+    keys("keys", "rotate")
+    assert os.getxattr(file, "system.posix_acl_access") == named
+    os.setxattr(folder, "system.posix_acl_default", named)
+    os.removexattr(file, "system.posix_acl_access")
+    file.chmod(0o640)
+    keys("keys", "rotate")
+    assert "system.posix_acl_access" not in os.listxattr(file), "the folder's list holds for what is new in it"
+
+
+def access_list(*, user: int) -> bytes:
+    """Return what Linux has for `u::rw,u:USER:r,g::-,m::r,o::-`."""
+    nobody_in_particular = 2**32 - 1
+    entries = ((0x01, 6, None), (0x02, 4, user), (0x04, 0, None), (0x10, 4, None), (0x20, 0, None))
+    whose = [(tag, rights, nobody_in_particular if who is None else who) for tag, rights, who in entries]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in whose)
+
+
+@pytest.mark.usefixtures("with_key_file")
+def test_rotation_writes_a_key_file_where_a_link_leads(folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "keys.toml").rename(folder / "elsewhere/ring.toml")
+    (folder / "keys.toml").symlink_to("elsewhere/ring.toml")
+    keys("keys", "rotate")
+    assert (folder / "keys.toml").is_symlink()
+    assert len(KeyRing.parse((folder / "elsewhere/ring.toml").read_text(), source="ring").keys) == 2
 
 
 def test_rotations_at_the_same_time_lose_no_key(folder: Path, with_key_file: KeyRing) -> None:

@@ -37,6 +37,13 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         lock(Home(tmp_path / "file" / "home"))
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(home: Home) -> None:
+    with home.lock():
+        (home.folder / "config").touch()
+        with pytest.raises(InvalidInput, match=r"my home can't be used: .*File exists: .*/config'; set STANDFAST_HOME"):
+            home.write("config/core.toml", "")
+
+
 def test_ports_stay_the_same_and_differ_from_each_other(home: Home) -> None:
     with home.lock():
         first = home.ports("a", "b")

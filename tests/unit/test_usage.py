@@ -50,6 +50,13 @@ def test_a_replay_of_no_files_asks_the_cluster(folder: Path, options: tuple[str,
         standfast("replay", *options)
 
 
+def test_a_home_in_which_a_file_has_the_place_of_a_folder_is_named(folder: Path) -> None:
+    (folder / "home").mkdir()
+    (folder / "home/postgres").touch()
+    with pytest.raises(InvalidInput, match=r"home can't be used: .*home/postgres'; set STANDFAST_HOME to another"):
+        standfast("up")
+
+
 @pytest.mark.parametrize("option", ["--open", "--all"])
 def test_a_replay_of_files_and_of_the_cluster_at_once_is_refused(option: str) -> None:
     with pytest.raises(click.UsageError, match="exclude files"):
@@ -81,6 +88,62 @@ def test_in_an_empty_folder_nobody_is_led_to_a_second_key_first() -> None:
         InvalidInput, match=r"no key: .* is this the folder of your standfast\.toml or `standfast up`\?"
     ):
         standfast("list")
+
+
+@pytest.mark.parametrize("option", [("--ticket", "SUP-1"), ("--last", "5")])
+@pytest.mark.parametrize("command", ["verify", "head", "export"])
+def test_an_option_of_the_newest_records_is_refused_elsewhere(option: tuple[str, str], command: str) -> None:
+    with pytest.raises(click.UsageError, match=f"{option[0]} is not for `audit {command}`"):
+        standfast("audit", *option, command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--database", "{database}", "--schema", "public"), "--schema and --constraints exclude each other"),
+        (("--target", "shop"), "crm.yaml: these constraints are for target 'crm', not for 'shop'"),
+        (
+            ("--database", "{database}", "--ticket", "ticket.json"),
+            "ticket.json, line 1: field target: the plan is for 'crm', got 'shop'",
+        ),
+    ],
+)
+def test_a_check_against_what_does_not_belong_together_is_refused(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (folder / "plan.json").write_text("[]")
+    (folder / "crm.yaml").write_text("version: 1\ntarget: crm\n")
+    (folder / "ticket.json").write_text('{"id": "A-1", "body": "a", "requester": "ana@example.com", "target": "shop"}')
+    (folder / "standfast.toml").write_text("[targets.shop]\n[targets.crm]\n")
+    database = f"postgresql://127.0.0.1:{free_port()}/crm"
+    with pytest.raises(InvalidInput, match=f"^{message}"):
+        standfast(
+            "check", "plan.json", "--constraints", "crm.yaml", *(one.format(database=database) for one in arguments)
+        )
+
+
+@pytest.fixture
+def invalid(folder: Path) -> str:
+    """A file that holds nothing but invalid tickets."""
+    (folder / "standfast.toml").write_text("[targets.shop]\n")
+    (folder / "invalid.jsonl").write_text('{"id": "A-1", "requester": "ana@example.com"}\n{"id": 7}\n')
+    return "invalid.jsonl"
+
+
+def test_a_batch_of_invalid_tickets_says_what_is_wrong_with_them(invalid: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        standfast("batch", invalid)
+    assert str(refused.value) == (
+        "invalid.jsonl, line 1: field body: is required; 1 further tickets are invalid; "
+        "nothing was started, --skip-invalid leaves them out"
+    )
+
+
+def test_a_batch_of_which_nothing_is_left_says_what_it_has_skipped(invalid: str) -> None:
+    done = CliRunner().invoke(program, ("batch", invalid, "--skip-invalid"), standalone_mode=False)
+    assert str(done.exception) == "invalid.jsonl: holds no valid ticket"
+    assert "skipped: invalid.jsonl, line 1: field body: is required" in done.stdout
+    assert "skipped: invalid.jsonl, line 2: field " in done.stdout
 
 
 @pytest.mark.parametrize(("command", "who"), [("undo", "Who asks for it"), ("reject", "Who decides")])

@@ -1,10 +1,9 @@
 """The activities of batches: they read the register, keep it, and look at tickets from which nothing was heard."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from temporalio import activity
 
@@ -29,6 +28,7 @@ from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.steps import BATCH_CANCEL, BATCH_PAGE, BATCH_RECORD
 from standfast.store.connections import Databases
+from standfast.together import together
 from standfast.visibility import TicketRow
 
 _AT_ONCE = 8  # requests to Temporal
@@ -102,7 +102,7 @@ class Batching:
                 with suppress(DecisionRefused, UnknownTicket):  # it has ended meanwhile
                     await tickets.cancel(ticket)
 
-        await _together(map(ask, started.values()))
+        await together(map(ask, started.values()))
         return Cancelled(asked_up_to=_last(started))
 
     @asynccontextmanager
@@ -124,13 +124,13 @@ class _Looks:
 
     async def meet(self, tickets: Iterable[NumberedTicket]) -> None:
         """Look at tickets whose ids are in use: is it they?"""
-        await _together(map(self._meet, tickets))
+        await together(map(self._meet, tickets))
 
     async def look(self, workflow_ids: Mapping[int, str]) -> None:
         """Look at tickets, given by their positions."""
         # The visibility store lags behind, and that of the embedded server reads all that it has to find these.
         rows = await self._tickets.rows(list(workflow_ids.values())) if len(workflow_ids) > _FEW else {}
-        await _together(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items())
+        await together(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items())
 
     async def _meet(self, numbered: NumberedTicket) -> None:
         async with self._slots:
@@ -168,17 +168,6 @@ class _Looks:
 
     def _end(self, position: int, ending: Ending) -> None:
         self.ended.append(Ended(position=position, ending=ending))
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all of this at the same time; the first error ends the rest, and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(one)
-    except ExceptionGroup as errors:
-        first = errors.exceptions[0]
-        raise first from first.__cause__
 
 
 def _last(found: Mapping[int, str]) -> int:

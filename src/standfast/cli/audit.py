@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output, moment
@@ -31,6 +32,9 @@ def audit(ctx: click.Context, invocation: Invocation, last: int, ticket: str | N
     Each record is hashed together with the one before. `standfast audit verify` finds what was changed afterwards.
     """
     if ctx.invoked_subcommand is not None:
+        for option in ("last", "ticket"):
+            if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{option} is not for `audit {ctx.invoked_subcommand}`; leave it out", ctx)
         return
     from standfast.audit import newest  # noqa: PLC0415 - commands import when they run
     from standfast.store.connections import Databases  # noqa: PLC0415

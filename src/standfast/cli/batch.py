@@ -168,12 +168,19 @@ def _tickets(invocation: Invocation, file: str, *, skip_invalid: bool) -> tuple[
 
     text, source = read_text(file)
     invalid: list[InvalidInput] = []
-    tickets = parse_numbered_tickets(text, source=source, settings=invocation.settings(), on_invalid=invalid.append)
-    if invalid and not skip_invalid:
+
+    def skip(error: InvalidInput) -> None:
+        invocation.output.line(f"skipped: {error}", "yellow")
+
+    on_invalid = skip if skip_invalid else invalid.append
+    try:
+        tickets = parse_numbered_tickets(text, source=source, settings=invocation.settings(), on_invalid=on_invalid)
+    except InvalidInput:  # also if no ticket is left, for reasons that we know
+        if not invalid:
+            raise
+    if invalid:
         more = f"; {len(invalid) - 1} further tickets are invalid" if len(invalid) > 1 else ""
         raise type(invalid[0])(f"{invalid[0]}{more}; nothing was started, --skip-invalid leaves them out")
-    for error in invalid:
-        invocation.output.line(f"skipped: {error}", "yellow")
     return source, tickets
 
 

@@ -59,7 +59,8 @@ def check(  # noqa: PLR0917 - click passes them by name
         text, source = read_text(plan)
         parsed = parse_plan(text, source=source)
     held = _held_to(invocation, target, database, schemas, constraints_file)
-    ticket = _ticket(ticket_file, held.target) if ticket_file else None
+    named = database is None or constraints_file is not None
+    ticket = _ticket(ticket_file, held.target, named=named) if ticket_file else None
 
     async def work() -> int:
         constraints = held.constraints
@@ -95,10 +96,14 @@ def _held_to(
         raise InvalidInput("--target and --database exclude each other; give one of them")
     if schemas and database is None:
         raise InvalidInput("--schema goes with --database; a target's schemas stand in the settings")
+    if schemas and file is not None:
+        raise InvalidInput(f"--schema and --constraints exclude each other; name the schemas in {file}")
     constraints = None
     if file is not None:
         text, source = read_text(file)
         constraints = parse_constraints(text, source=source)
+        if target is not None and constraints.target != target:
+            raise InvalidInput(f"{source}: these constraints are for target {constraints.target!r}, not for {target!r}")
     if database is not None:
         name = constraints.target if constraints else _DATABASE
         return _HeldTo(target=name, url=database, schemas=schemas or ("public",), constraints=constraints)
@@ -148,7 +153,8 @@ def _rehearser(settings: "Settings", name: str) -> str:
     return secret.get_secret_value()
 
 
-def _ticket(file: str, target: str) -> "Ticket":
+def _ticket(file: str, target: str, *, named: bool) -> "Ticket":
+    """Return the ticket of a file; it must be for the target if that is `named`, and not just any database."""
     from standfast.documents import read_json_documents, validate  # noqa: PLC0415
     from standfast.ticket import Ticket  # noqa: PLC0415
 
@@ -159,7 +165,10 @@ def _ticket(file: str, target: str) -> "Ticket":
     ((line, document, value),) = documents
     if isinstance(value, dict) and "target" not in value:
         value = value | {"target": target}
-    return validate(Ticket, value, source=source, line=line, text=document)
+    ticket = validate(Ticket, value, source=source, line=line, text=document)
+    if named and ticket.target != target:
+        raise InvalidInput(f"{source}, line {line}: field target: the plan is for {target!r}, got {ticket.target!r}")
+    return ticket
 
 
 async def _stored(settings: "Settings", target: str) -> "Constraints | None":

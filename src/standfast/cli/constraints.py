@@ -1,6 +1,5 @@
 """Commands for the constraint database."""
 
-import getpass
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import click
 from standfast.cli.invocation import Invocation, pass_invocation, read_text, run
 from standfast.cli.output import Output, moment
 from standfast.errors import InvalidInput, UnknownTicket
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -188,7 +188,7 @@ async def _change(
                 await check_against_schema(connection, changed, source=source)
                 was, becomes = [await constrained(c)(connection, schemas) for c in (present, changed)]
             if tickets is None:
-                version = await versions.append(control, changed, created_by=getpass.getuser(), note=note)
+                version = await versions.append(control, changed, created_by=system_user(), note=note)
         if tickets is not None:
             await _show_preview(invocation, databases, present, changed, tickets)
         elif invocation.output.as_json:

@@ -1,6 +1,5 @@
 """Commands with which a person decides, on the same path as the page."""
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
@@ -8,6 +7,7 @@ import click
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import moment
 from standfast.errors import InvalidInput
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from standfast.view import TicketView
@@ -60,7 +60,7 @@ def cancel(invocation: Invocation, ticket: str) -> None:
 
     async def work() -> None:
         async with invocation.client() as client:
-            await client.cancel(workflow_id, by=getpass.getuser())
+            await client.cancel(workflow_id, by=system_user())
 
     run(work())
     if invocation.output.as_json:
@@ -79,7 +79,7 @@ def undo(invocation: Invocation, ticket: str, by: str | None) -> None:
 
     async def work() -> None:
         async with invocation.client() as client:
-            submitted = await client.undo(workflow_id, by=by or getpass.getuser())
+            submitted = await client.undo(workflow_id, by=by or system_user())
         if invocation.output.as_json:
             invocation.output.document(submitted)
         else:
@@ -106,7 +106,7 @@ def _decide(
             record = await client.decide(
                 workflow_id,
                 verdict=DecisionVerdict(verdict),
-                by=getpass.getuser() if by is None else by,
+                by=system_user() if by is None else by,
                 mode=Mode.SOLO if solo else Mode.CLI,
                 plan_digest=plan_digest,
                 fingerprint=fingerprint,

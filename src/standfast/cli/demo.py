@@ -64,7 +64,9 @@ def demo(invocation: Invocation, once: bool) -> int:
         run(until_signal(_attended(invocation)))
         return 0
     code = run(until_signal(_once(invocation)))
-    return NOT_AS_EXPECTED if code is None else code  # None: interrupted
+    if code is None:
+        raise click.Abort  # interrupted
+    return code
 
 
 async def _once(invocation: Invocation) -> int:
@@ -128,13 +130,12 @@ def _tickets() -> list["Ticket"]:
 
 async def _through(client: "Standfast", tickets: list["Ticket"], output: Output) -> list[Result]:
     from standfast.cli.progress import follow  # noqa: PLC0415
+    from standfast.together import together  # noqa: PLC0415
 
     expected = {ticket.workflow_id: _expected(ticket) for ticket in tickets}
     await client.submit_all(tickets)
-    async with asyncio.TaskGroup() as group:
-        for workflow_id, what in expected.items():
-            group.create_task(_decide(client, workflow_id, what.decision))
-        await follow(client, list(expected), output)
+    decided = (_decide(client, workflow_id, what.decision) for workflow_id, what in expected.items())
+    await together([follow(client, list(expected), output), *decided])
     return [await _result(client, workflow_id, what) for workflow_id, what in expected.items()]
 
 

@@ -82,6 +82,8 @@ def read_text(file: str) -> tuple[str, str]:
         InvalidInput: it can't be read, or is not UTF-8.
     """
     source = "stdin" if file == "-" else file
+    if file == "-" and sys.stdin is None:
+        raise InvalidInput("stdin: can't be read: it is closed; name a file")
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return content.decode("utf-8-sig"), source

@@ -1,6 +1,5 @@
 """Commands for the keys that payloads are encrypted with."""
 
-import getpass
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.errors import InvalidInput
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from standfast.codec.keyring import KeyRing
@@ -83,7 +83,7 @@ def rotate(invocation: Invocation) -> None:
         old = read_ring(settings.encryption)
         ring = old.rotated()
         run(_record(settings, ring, old.active))
-        private_file.write(file, ring.to_toml())
+        private_file.rewrite(file, ring.to_toml())
     if invocation.output.as_json:
         invocation.output.document(_described(ring, ring.active) | {"before": old.active})
     else:
@@ -108,7 +108,7 @@ async def _record(settings: "Settings", ring: "KeyRing", before: str) -> None:
             at=datetime.now(UTC),
             kind=audit.Kind.KEYS,
             workflow_id="keys",
-            actor=getpass.getuser(),
+            actor=system_user(),
             content=_described(ring, ring.active) | {"before": before},
         )
 

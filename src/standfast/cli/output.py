@@ -1,9 +1,11 @@
 """What commands print: text for people with nothing hidden in it, or JSON for machines."""
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -11,10 +13,47 @@ from rich.table import Table
 from rich.text import Text
 
 from standfast.characters import is_hidden
+from standfast.errors import StandfastError
 
 _SHOWN = 100  # characters of a value in a table
 _FILE_WIDTH = 200  # characters of a line where there is no terminal to fit
 _WHOLE = frozenset({"ticket", "state", "time", "key"})  # columns that are read as one word
+
+
+class OutputUnwritable(StandfastError):  # noqa: N818 - reads as what it is where it is caught
+    """What a command has to say can't be written."""
+
+    code = "output-unwritable"
+
+
+class OutputUnread(OutputUnwritable):
+    """Nobody reads what a command says any more."""
+
+    code = "output-unread"
+    exit_code = 141  # as shells say that SIGPIPE ended a program
+
+
+class _Checked(FileIO):
+    """Stdout that raises errors of ours, so that nobody takes them for trouble with another file."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            kind = OutputUnread if isinstance(error, BrokenPipeError) else OutputUnwritable
+            raise kind(f"the output can't be written: {error.strerror}") from error
+
+
+def checked_stdout() -> TextIO:
+    """Return a stdout that raises OutputUnwritable when it can't be written to, or was closed from the beginning."""
+    before = sys.stdout
+    if before is None:
+        closed = os.open(os.devnull, os.O_RDONLY)  # refuses what is written, as what is closed does
+        return TextIOWrapper(BufferedWriter(_Checked(closed, "w")))
+    raw = _Checked(before.fileno(), "w", closefd=False)
+    return TextIOWrapper(
+        BufferedWriter(raw), encoding=before.encoding, errors=before.errors, line_buffering=before.isatty()
+    )
 
 
 class Output:

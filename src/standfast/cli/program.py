@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -15,12 +16,12 @@ from typing import NamedTuple, NoReturn
 import click
 
 from standfast.cli.invocation import Invocation
-from standfast.cli.output import Output, visible
+from standfast.cli.output import Output, OutputUnread, OutputUnwritable, checked_stdout, visible
 from standfast.errors import StandfastError
 
 USAGE = 2
 DEFECT = 70  # as sysexits.h has it
-INTERRUPTED, UNREAD = 130, 141  # as shells say that SIGINT or SIGPIPE ended a program
+INTERRUPTED = 130  # as shells say that SIGINT ended a program
 
 
 class _Command(NamedTuple):
@@ -111,12 +112,15 @@ def program(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with its code."""
+    sys.stdout = checked_stdout()
     code = _run()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:  # the reader of our output has seen enough
-        code = code or UNREAD
+    except OutputUnwritable as error:
+        code = code or _unwritable(error)
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.flush()
     # Not by way of Python's own end: threads of Temporal's client are in its way then, and abort every third process
     # on a busy machine, with its work done (https://github.com/temporalio/sdk-python/issues/300).
     os._exit(code)
@@ -139,8 +143,8 @@ def _run() -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        return UNREAD
+    except OutputUnwritable as error:
+        return _unwritable(error)
     except StandfastError as error:
         return _report(str(error), error.code, error.exit_code, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - what nobody foresaw is shown as it is
@@ -150,10 +154,17 @@ def _run() -> int:
     return code if isinstance(code, int) else 0
 
 
-def _report(message: str, code: str, exit_code: int, *, as_json: bool) -> int:
+def _unwritable(error: OutputUnwritable) -> int:
+    """Say so, but not to those who have read enough."""
+    return error.exit_code if isinstance(error, OutputUnread) else _report(str(error), error.code, error.exit_code)
+
+
+def _report(message: str, code: str, exit_code: int, *, as_json: bool = False) -> int:
     """Say on one line what went wrong; machines get it as a document, too."""
     line = visible(" ".join(message.split()))
-    click.echo(f"standfast: {line}", err=True)
+    with suppress(OSError):  # the exit code says it, too
+        click.echo(f"standfast: {line}", err=True)
     if as_json:
-        Output(as_json=True).document({"error": {"code": code, "message": line}})
+        with suppress(OutputUnwritable):
+            Output(as_json=True).document({"error": {"code": code, "message": line}})
     return exit_code

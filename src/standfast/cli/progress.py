@@ -1,6 +1,5 @@
 """Tickets followed live until they end."""
 
-import asyncio
 from collections.abc import Sequence
 
 from rich.live import Live
@@ -10,6 +9,7 @@ from standfast.cli.output import Output, text_table
 from standfast.cli.pages import outcome_line
 from standfast.client import Standfast
 from standfast.outcome import Outcome, State
+from standfast.together import together
 from standfast.view import TicketView
 
 _COLUMNS = ["ticket", "state", "verdict", "what"]
@@ -23,9 +23,8 @@ async def follow(client: Standfast, workflow_ids: Sequence[str], output: Output)
     """
     board = _Board(workflow_ids, output)
     with board.live:
-        async with asyncio.TaskGroup() as group:
-            tasks = {one: group.create_task(_to_its_end(client, one, board)) for one in workflow_ids}
-    return {one: task.result() for one, task in tasks.items()}
+        outcomes = await together(_to_its_end(client, one, board) for one in workflow_ids)
+    return dict(zip(workflow_ids, outcomes, strict=True))
 
 
 async def _to_its_end(client: Standfast, workflow_id: str, board: "_Board") -> Outcome:

@@ -1,6 +1,5 @@
 """The command that removes what is kept of old tickets."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import click
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import Output, moment
 from standfast.errors import InvalidInput
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from standfast.retention.purge import Purged
@@ -47,7 +47,7 @@ def purge(invocation: Invocation, before: str, histories: bool, dry_run: bool) -
         purge_all(
             invocation.settings(),
             before=_moment(before),
-            by=getpass.getuser(),
+            by=system_user(),
             histories=histories,
             dry_run=dry_run,
             progress=lambda done, of: click.echo(f"{done} of {of}", err=True),

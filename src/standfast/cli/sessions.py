@@ -1,6 +1,5 @@
 """Commands for the sessions of people who are signed in at the dashboard."""
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
@@ -8,6 +7,7 @@ import click
 from standfast.cli.invocation import Invocation, pass_invocation, run
 from standfast.cli.output import moment
 from standfast.errors import InvalidInput
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from standfast.dashboard.sessions import SessionRow
@@ -69,7 +69,7 @@ def revoke(invocation: Invocation, numbers: tuple[int, ...], user: str | None) -
             ended = set(numbers)
             if user is not None:
                 ended = {row.number for row in await open_ones.list() if same_person(row.user, user)}
-            await open_ones.revoke(ended, by=getpass.getuser())
+            await open_ones.revoke(ended, by=system_user())
             return sorted(ended)
 
     ended = run(work())

@@ -1,15 +1,15 @@
 """Commands for API tokens."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from standfast.cli.invocation import Invocation, pass_invocation, run
-from standfast.cli.output import moment
+from standfast.cli.output import OutputUnwritable, moment
 from standfast.cli.stats import age
 from standfast.scope import Scope
+from standfast.system_user import system_user
 
 if TYPE_CHECKING:
     from standfast.dashboard.tokens import TokenRow
@@ -47,14 +47,18 @@ def create(invocation: Invocation, name: str, user: str, scopes: tuple[str, ...]
     async def work() -> str:
         async with Databases(invocation.settings(), application="standfast tokens") as databases:
             chosen = [Scope(scope) for scope in scopes]
-            by = getpass.getuser()
+            by = system_user()
             return await Tokens(databases).create(name, user=user, scopes=chosen, lasts=lasts, created_by=by)
 
     token = run(work())
-    if invocation.output.as_json:
-        invocation.output.document({"name": name, "token": token})
-    else:
-        click.echo(token)
+    try:
+        if invocation.output.as_json:
+            invocation.output.document({"name": name, "token": token})
+        else:
+            click.echo(token)
+    except OutputUnwritable as error:
+        advice = f"the token {name} is stored, and nobody has seen it: `standfast tokens revoke {name}`"
+        raise OutputUnwritable(f"{error}; {advice}") from error
 
 
 @tokens.command(name="list")
@@ -91,7 +95,7 @@ def revoke(invocation: Invocation, name: str) -> None:
 
     async def work() -> None:
         async with Databases(invocation.settings(), application="standfast tokens") as databases:
-            await Tokens(databases).revoke(name, by=getpass.getuser())
+            await Tokens(databases).revoke(name, by=system_user())
 
     run(work())
     if invocation.output.as_json:

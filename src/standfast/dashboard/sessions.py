@@ -1,8 +1,6 @@
 """Who is signed in: sessions and one-time login links in the control database, which holds hashes only."""
 
 import hashlib
-import os
-import pwd
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from standfast.errors import InvalidInput, NotPermitted
 from standfast.scope import Scope
 from standfast.store.connections import Connection, Databases
 from standfast.store.sql import statements
+from standfast.system_user import system_user
 
 SESSION_LASTS = timedelta(hours=12)
 LINK_LASTS = timedelta(hours=1)
@@ -151,12 +150,7 @@ async def new_login_link(databases: Databases, base_url: str) -> str:
 
 def local_session() -> Session:
     """Return the session of a loopback set-up: the operating system's user, requester and approver in one."""
-    uid = os.getuid()
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:  # a container may run under a number that has no name
-        name = f"uid-{uid}"
-    return Session(user=name, mode=Mode.SOLO, scopes=frozenset(Scope))
+    return Session(user=system_user(), mode=Mode.SOLO, scopes=frozenset(Scope))
 
 
 def token_hash(token: str) -> bytes:

@@ -51,18 +51,28 @@ class Home:
         self.folder = folder.absolute()
 
     @contextmanager
+    def used(self) -> Iterator[None]:
+        """Say that the folder is the trouble when the system refuses something to who uses it.
+
+        Raises:
+            InvalidInput: naming the folder, and what was refused.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise InvalidInput(f"{self.folder} can't be used: {error}; set STANDFAST_HOME to another folder") from error
+
+    @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other run out of this folder.
 
         Raises:
             InvalidInput: another run has it, or the folder can't be written.
         """
-        try:
+        with self.used():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Opened for appending, so that a second run doesn't wipe out the first one's id.
             lock = (self.folder / "lock").open("a+")
-        except OSError as error:
-            raise InvalidInput(f"{self.folder} can't be used: {error}; set STANDFAST_HOME to another folder") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,9 +124,14 @@ class Home:
         return path if path.exists() else self.write(path.name, KeyRing.new().to_toml())
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file that only its owner can read, whole or not at all; return its path."""
+        """Write a file that only its owner can read, whole or not at all; return its path.
+
+        Raises:
+            InvalidInput: it can't be written.
+        """
         path = self.folder / name
-        path.parent.mkdir(exist_ok=True, mode=0o700)
+        with self.used():
+            path.parent.mkdir(exist_ok=True, mode=0o700)
         private_file.write(path, text)
         return path
 

@@ -47,7 +47,7 @@ class Stack:
     instead of the sample shop. `on_event` is told what happens to the services.
 
     Raises, on entering:
-        InvalidInput: the home folder is in use or damaged, or the settings don't fit a local set-up.
+        InvalidInput: the home folder is in use or damaged, or can't be used, or the settings don't fit a local set-up.
         ServiceUnavailable: a service can't come up; the message has the last lines of its log.
     """
 
@@ -70,7 +70,8 @@ class Stack:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as resources:
-            await self._start(resources)
+            with self._home.used():
+                await self._start(resources)
             self._resources = resources.pop_all()
         return self
 
@@ -218,8 +219,10 @@ class Stack:
 
     def _noted(self, event: Event) -> None:
         """Pass the event on, and keep the process ids in the home folder for those who look from outside."""
-        self._home.write("services.json", json.dumps([asdict(status) for status in self.status()], indent=2))
-        self._on_event(event)
+        try:
+            self._home.write("services.json", json.dumps([asdict(status) for status in self.status()], indent=2))
+        finally:
+            self._on_event(event)
 
 
 def _check(chosen: Settings) -> None:

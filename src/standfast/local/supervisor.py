@@ -1,6 +1,7 @@
 """Child processes that are kept running: what dies is started again, and nothing outlives this process."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from standfast.errors import ServiceUnavailable
+from standfast.errors import ServiceUnavailable, StandfastError
 from standfast.local import launch
 
 _POLL = 0.05  # seconds between two looks at a service that is starting
@@ -22,6 +23,8 @@ _STEADY = 10.0  # seconds after which a service counts as running well again
 _MAX_PAUSE = 5.0  # seconds between two starts of a service that keeps dying
 _LOG_BYTES = 16 * 2**20  # a longer log makes room for a new one when its service starts
 _TAIL_LINES = 15
+
+logger = logging.getLogger("standfast.local")
 
 
 class Happening(StrEnum):
@@ -96,6 +99,8 @@ def launched(argv: tuple[str, ...], account: Account | None) -> tuple[str, ...]:
 
 class Supervisor:
     """Starts services in groups, keeps them running, and stops them in reverse order.
+
+    `on_event` is told what happens to them; if it can't take note (StandfastError), they run on.
 
     The event loop must run in the main thread: Linux binds the life of a child to the thread that started it.
     """
@@ -287,7 +292,10 @@ class _Keeper:
             exit_status=exit_status,
             away=away,
         )
-        self._on_event(event)
+        try:
+            self._on_event(event)
+        except StandfastError as error:  # a full disk, which is no reason to leave the service alone
+            logger.warning("%s", error)
 
     def _log_tail(self) -> str:
         with self._log.open("rb") as log:
