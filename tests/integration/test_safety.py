@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.resources import files
 from textwrap import dedent
 from typing import Any, LiteralString
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from standfast import steps
 from standfast.domain import MASK, digest
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.shop import load_shop
@@ -27,6 +29,7 @@ from standfast.safety.constraints import (
 )
 from standfast.safety.schema_check import check_against_schema
 from standfast.safety.versions import append, append_first, read_latest, versions
+from standfast.store import connections
 from standfast.store.connections import Role, open_connection
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, role_name
@@ -55,6 +58,7 @@ CREATE VIEW shop.tax_numbers_again AS SELECT * FROM shop.tax_numbers;
 CREATE VIEW shop.cards AS SELECT id, to_jsonb(c) AS card FROM shop.customers c;
 CREATE VIEW shop.receipts AS SELECT id, paid_on, amount AS value FROM shop.payments;
 CREATE VIEW shop.names AS SELECT id, name FROM shop.customers;
+CREATE VIEW shop.slow AS SELECT pg_sleep(0.3)::text AS note;
 
 CREATE FUNCTION shop.note(customer integer) RETURNS void LANGUAGE sql
     AS 'INSERT INTO shop.support_history (customer_id, text) VALUES (customer, ''noted'')';
@@ -646,6 +650,19 @@ async def test_a_statement_that_takes_too_long_is_blocked(shop: str) -> None:
     hasty = SHOP.model_copy(update={"limits": Limits(statement_timeout_ms=300)})
     operation = await judge_one(shop, "SELECT count(*) FROM generate_series(1, 1000000000)", constraints=hasty)
     assert (operation.verdict, rules(operation, Verdict.BLOCK)) == ("block", {"operation.refused"})
+
+
+@pytest.mark.parametrize("bound", ["the rehearsal's", "the server's for a session that idles"])
+async def test_a_plan_that_takes_too_long_to_rehearse_is_blocked(
+    shop: str, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    if bound == "the rehearsal's":
+        monkeypatch.setattr(steps, "LONGEST_REHEARSAL", timedelta(seconds=0.5))
+    else:
+        monkeypatch.setitem(connections.PINNED, "idle_in_transaction_session_timeout", "500ms")
+    report = await judge(shop, *["SELECT note FROM slow"] * 2)
+    (finding,) = report.findings
+    assert (report.verdict, finding.rule, finding.mendable) == ("block", "plan.time", True)
 
 
 async def test_rows_that_others_hold_are_an_outage_and_no_verdict(shop: str) -> None:

@@ -611,6 +611,32 @@ async def test_a_server_that_is_slow_for_a_moment_is_no_reason_for_another_plan(
     assert [entry.attempt for entry in validations] == [2]
 
 
+async def test_a_plan_that_takes_too_long_to_rehearse_goes_back_to_its_agent(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "LONGEST_REHEARSAL", timedelta(seconds=1))
+    installation.execute("""
+        CREATE VIEW shop.pause AS SELECT pg_sleep(0.4)::text;
+        CREATE FUNCTION shop.dawdle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+            $$ BEGIN PERFORM FROM shop.pause; RETURN NEW; END $$;
+        CREATE TRIGGER dawdle BEFORE UPDATE ON shop.orders
+            FOR EACH ROW WHEN (NEW.id = 1018) EXECUTE FUNCTION shop.dawdle();
+    """)
+    twice = {"operations": [set_status(1018, status)["operations"][0] for status in ("pleased", "please")]}
+    plans = {"plan": twice, "mended": set_status(1019)}
+    workflow_id = await installation.submit(twice, metadata=plans, subject={"order_ids": [1018, 1019]})
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    view = await installation.client.view(workflow_id)
+    assert view.plan is not None
+    assert (view.plan_number, "plan.time: to rehearse the plan takes more than" in view.plan.summary) == (2, True)
+    history = await installation.client.history(workflow_id)
+    assert [entry.attempt for entry in history if entry.step == "validation"] == [3, 1]
+    assert installation.query("SELECT status FROM shop.orders WHERE id IN (1018, 1019) ORDER BY id") == [
+        ("paid",),
+        ("please",),
+    ]
+
+
 async def test_two_waiting_plans_for_the_same_rows_are_marked_on_both(installation: Installation) -> None:
     client = installation.client
 

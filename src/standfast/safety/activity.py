@@ -20,7 +20,7 @@ from standfast.store.connections import Connection, Databases, Role, server_time
 from standfast.store.takeover import session_name, take_over
 from standfast.ticket import Ticket
 
-_TRIES = 3  # then a statement that runs out of time is too slow by itself
+_TRIES = 3  # then what runs out of time is too slow by itself
 
 
 class Validation:

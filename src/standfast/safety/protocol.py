@@ -4,6 +4,7 @@ psycopg's cursors would run several statements in one call if there are no param
 the client. Here the server infers the types, and the values follow them.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -48,18 +49,33 @@ async def run_operation(connection: Connection, operation: Operation, index: int
             values = await _prepare(connection, operation, index)
             connection.pgconn.send_query_prepared(_UNNAMED, values)
             connection.pgconn.set_single_row_mode()
-            last: pq.abc.PGresult | None = None
-            while (result := await connection.wait(generators.fetch(connection.pgconn))) is not None:
-                if result.status in _COPYING:
-                    connection.pgconn.finish()  # nothing else ends a COPY for sure
-                    raise OperationRefused(index, "0A000", "COPY is not an operation of a plan")
-                last = result  # an error is the last result; the connection is idle only after it is read to the end
+            try:
+                last = await _last_result(connection)
+            except asyncio.CancelledError:
+                await _last_result(connection)  # psycopg has ended the statement, but read no further than its error
+                raise
+            if last is not None and last.status in _COPYING:
+                connection.pgconn.finish()  # nothing else ends a COPY for sure
+                raise OperationRefused(index, "0A000", "COPY is not an operation of a plan")
             if last is not None:
                 _check(connection, last)
     except psycopg.Error as error:
         if error.sqlstate is None or connection.closed or error.sqlstate.startswith(_OTHERS_FAULT):
             raise
         raise OperationRefused(index, error.sqlstate, error.diag.message_primary or str(error)) from error
+
+
+async def _last_result(connection: Connection) -> pq.abc.PGresult | None:
+    """Return the last result of a statement, which is its error if it has one; the connection is idle after it.
+
+    But for a COPY: that has to be ended.
+    """
+    last: pq.abc.PGresult | None = None
+    while (result := await connection.wait(generators.fetch(connection.pgconn))) is not None:
+        last = result
+        if result.status in _COPYING:
+            break
+    return last
 
 
 async def _prepare(connection: Connection, operation: Operation, index: int) -> list[bytes | None]:

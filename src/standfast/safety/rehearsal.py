@@ -1,9 +1,11 @@
 """Rehearsal: the whole plan in one transaction that is always rolled back, once more to see what differs, and back."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
 import psycopg
 
+from standfast import steps
 from standfast.errors import ServiceUnavailable
 from standfast.plan import Plan
 from standfast.report import Undo
@@ -26,6 +28,8 @@ class Rehearsal:
     undo: Undo | None
     """None if nothing was rehearsed."""
     undo_proved: bool
+    in_time: bool = True
+    """False if it was broken off."""
 
 
 async def rehearse(
@@ -52,24 +56,28 @@ async def rehearse(
 
     Raises:
         OperationRefused: the server refused an operation.
+        TimeoutError: all of it takes longer than `steps.LONGEST_REHEARSAL`.
         ServiceUnavailable: others hold locks on the rows, or changed them meanwhile, or the server is too slow to
             measure the effect in time; try again.
     """
     bounds = {"statement": str(limits.statement_timeout_ms), "lock": str(LOCK_TIMEOUT_MS), "session": session}
     try:
-        await change.rollback()
-        await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        await change.execute(_SQL["bounds"], bounds)
-        async with twin(change, observer):
-            meter = await Meter.started(change, observer)
-            first = await apply(plan, meter, row_limit=0)
-            await begin_again(change, observer)
+        async with asyncio.timeout(steps.LONGEST_REHEARSAL.total_seconds()):
+            await change.rollback()
+            await change.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             await change.execute(_SQL["bounds"], bounds)
-            meter = await meter.started_again()
-            second = await apply(plan, meter, row_limit=limits.approval_rows_per_operation, targets=targets)
-            effect = replace(second, volatile=volatile_columns(first, second))
-            undo, proved = await prove(effect, meter, change, kept=kept, hidden=hidden)
+            async with twin(change, observer):
+                meter = await Meter.started(change, observer)
+                first = await apply(plan, meter, row_limit=0)
+                await begin_again(change, observer)
+                await change.execute(_SQL["bounds"], bounds)
+                meter = await meter.started_again()
+                second = await apply(plan, meter, row_limit=limits.approval_rows_per_operation, targets=targets)
+                effect = replace(second, volatile=volatile_columns(first, second))
+                undo, proved = await prove(effect, meter, change, kept=kept, hidden=hidden)
         return Rehearsal(effect=effect, undo=undo, undo_proved=proved)
+    except psycopg.errors.IdleInTransactionSessionTimeout as error:  # the observer had nothing to look at meanwhile
+        raise TimeoutError from error
     except (
         psycopg.errors.LockNotAvailable,
         psycopg.errors.DeadlockDetected,

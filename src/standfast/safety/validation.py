@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from standfast import steps
 from standfast.domain import MASK
 from standfast.errors import ServiceUnavailable
 from standfast.plan import Operation, Plan
@@ -22,7 +23,6 @@ from standfast.safety.rehearsal import Rehearsal, rehearse
 from standfast.safety.resolution import resolve
 from standfast.safety.rules import RULES, Case
 from standfast.safety.undo import rows_digest
-from standfast.steps import Recalled
 from standfast.store.connections import Connection
 from standfast.ticket import Ticket
 
@@ -37,6 +37,7 @@ SHOWN_UNDO_BYTES = 64 * 1024
 """Of the undo in a report; what is executed is made anew of the rows that were really changed."""
 _REVERSIBLE = frozenset({"select", "insert", "update", "delete", "merge", "explain"})
 _OUT_OF_TIME = "57014"
+_TOO_LONG = f"to rehearse the plan takes more than {steps.LONGEST_REHEARSAL.seconds} s; do less, or in another way"
 _NOT_REHEARSED = Rehearsal(effect=Effect(operations=(), prints=()), undo=None, undo_proved=False)
 
 Twins = AbstractAsyncContextManager[tuple[Connection, Connection]]
@@ -57,10 +58,10 @@ class Circumstances:
     """True where there is one person only, who can't be a quorum."""
     expires_in: timedelta = timedelta(days=3)
     reminders: tuple[Reminder, ...] = ()
-    recalled: Recalled | None = None
+    recalled: steps.Recalled | None = None
     """If the plan takes another one back: what the ledger said about it."""
     patient: bool = False
-    """Whether a statement that runs out of time may be tried again: the server itself may be slow for a moment."""
+    """Whether what runs out of time may be tried again: the server itself may be slow for a moment."""
     session: str | None = None
     """Application name of the rehearsal's transaction."""
     ticket: Ticket | None = None
@@ -113,6 +114,7 @@ async def assess(plan: Plan, circumstances: Circumstances, twins: Callable[[], T
         rehearsal = await _measure(plan, judged, circumstances, twins)
         for operation, measured in zip(judged, rehearsal.effect.operations, strict=False):
             _judge_effect(operation, measured)
+        findings += _judge_time(rehearsal)
         findings += _judge_total(judged, rehearsal.effect, circumstances.constraints)
         findings += _judge_undo(rehearsal)
         if circumstances.recalled is not None:
@@ -210,6 +212,10 @@ async def _rehearse(
             hidden=frozenset(f"{c.table}.{c.name}" for c in constraints.columns if c.column_class in _HIDDEN),
             session=circumstances.session,
         )
+    except TimeoutError as late:
+        if circumstances.patient:
+            raise ServiceUnavailable(f"target {circumstances.target!r}: {_TOO_LONG}") from late
+        return replace(_NOT_REHEARSED, in_time=False)
     except OperationRefused as refused:
         if refused.sqlstate == _OUT_OF_TIME and circumstances.patient:
             raise ServiceUnavailable(f"target {circumstances.target!r}: {refused}") from refused
@@ -229,6 +235,11 @@ def _judge_effect(judged: _Judged, effect: OperationEffect) -> None:
             judged.findings += rule.after(judged.case, effect)
 
 
+def _judge_time(rehearsal: Rehearsal) -> Iterator[Finding]:
+    if not rehearsal.in_time:
+        yield Finding(rule="plan.time", verdict=Verdict.BLOCK, message=_TOO_LONG, mendable=True)
+
+
 def _judge_total(judged: Sequence[_Judged], effect: Effect, constraints: Constraints) -> Iterator[Finding]:
     counted = (j.case.counted(e) for j, e in zip(judged, effect.operations, strict=False) if j.case is not None)
     rows = sum(counts.total for by_table in counted for counts in by_table.values())
@@ -245,7 +256,7 @@ def _judge_undo(rehearsal: Rehearsal) -> Iterator[Finding]:
         yield Finding(rule="undo.unproved", verdict=verdict, message=message)
 
 
-def _judge_recalled(rehearsal: Rehearsal, recalled: Recalled) -> Iterator[Finding]:
+def _judge_recalled(rehearsal: Rehearsal, recalled: steps.Recalled) -> Iterator[Finding]:
     """Taking back is a person's decision, and only good for rows that nobody has touched since."""
     yield Finding(rule="undo.asked", verdict=Verdict.APPROVAL, message="takes an executed plan back")
     found = rows_digest((c.table, c.before) for c in rehearsal.effect.changes if c.table not in recalled.left)

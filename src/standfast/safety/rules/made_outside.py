@@ -3,6 +3,7 @@
 They have no hooks, but stand in the documents and are tested as all rules are.
 """
 
+from standfast import steps
 from standfast.report import Verdict
 from standfast.safety.rules.case import Example, Rule
 
@@ -165,6 +166,15 @@ class PlanSize(Rule):
             finds=Verdict.BLOCK,
             why="two, where one is allowed",
         ),
+    )
+
+
+class PlanTime(Rule):
+    id = "plan.time"
+    verdict = Verdict.BLOCK
+    rationale = (
+        f"A plan that takes more than {steps.LONGEST_REHEARSAL.seconds} s to rehearse keeps others waiting for its "
+        "rows. It runs twice, then its undo does, and all of it is rolled back."
     )
 
 
