@@ -28,6 +28,7 @@ from standfast.report import Verdict
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.store.connections import Databases
+from standfast.store.sql import statements
 from standfast.store.takeover import session_name
 from standfast.ticket import Ticket
 from standfast.view import TicketView
@@ -635,6 +636,33 @@ async def test_a_plan_that_takes_too_long_to_rehearse_goes_back_to_its_agent(
         ("paid",),
         ("please",),
     ]
+
+
+async def test_an_approved_plan_is_executed_though_the_server_is_slow_for_a_moment(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = statements("standfast.execution", "ledger.sql")
+    hasty = {**sql, "bounds": sql["bounds"].replace("15s", "500ms")}
+    monkeypatch.setattr("standfast.execution.ledger._SQL", hasty)
+    installation.execute("""
+        CREATE SEQUENCE shop.hesitant;
+        CREATE FUNCTION shop.hesitate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+            $$ BEGIN
+                IF session_user LIKE '%writer' AND nextval('shop.hesitant') = 1 THEN
+                    PERFORM count(*) FROM generate_series(1, 1000000000);
+                END IF;
+                RETURN NEW;
+            END $$;
+        CREATE TRIGGER hesitate BEFORE INSERT ON shop.refunds
+            FOR EACH ROW WHEN (NEW.order_id = 1017) EXECUTE FUNCTION shop.hesitate();
+    """)
+    workflow_id = await installation.submit(refund(1017), **about(1017))
+    await installation.decide(await installation.until_waiting(workflow_id), APPROVE)
+    assert (await installation.client.wait(workflow_id)).state is State.DONE
+    history = await installation.client.history(workflow_id)
+    assert [entry.attempt for entry in history if entry.step == "execution"] == [2]
+    assert len(installation.ledger(workflow_id)) == 1
+    assert installation.query("SELECT amount FROM shop.refunds WHERE order_id = 1017") == [(1017,)]
 
 
 async def test_two_waiting_plans_for_the_same_rows_are_marked_on_both(installation: Installation) -> None:
