@@ -1,6 +1,7 @@
 """An answer of a model that was received is never paid for again."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,13 +15,15 @@ import pytest_asyncio
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from pydantic_ai.messages import ModelResponse
+from pydantic_ai.usage import RequestUsage
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowExecutionStatus
 
 from standfast import cluster, steps
 from standfast.codec.encryption import Binding, binding
-from standfast.local.fake_provider import Answers, FakeProvider, Waits
-from standfast.planner.journal import is_paid
+from standfast.local.fake_provider import Answers, FakeProvider, Raw, Waits
+from standfast.planner.journal import _bill, is_paid
 from standfast.settings import Settings
 from standfast.storage.contents import MARK
 from standfast.store.roles import JOURNAL_ROLE
@@ -84,6 +87,16 @@ class Journal:
                 yield
             finally:
                 connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Let nobody record an answer, though the journal can be read."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE standfast.model_call ADD CONSTRAINT shut CHECK (false) NOT VALID")
+            try:
+                yield
+            finally:
+                connection.execute("ALTER TABLE standfast.model_call DROP CONSTRAINT shut")
 
     @asynccontextmanager
     async def recording_fails_once(self) -> AsyncIterator[None]:
@@ -188,6 +201,50 @@ async def test_an_answer_is_not_lost_with_its_journal(
         assert await handle.result() == PLAN
     assert planning.provider.asked.total() == 1
     assert journal.calls(handle.id) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "recorded"),
+    [
+        (
+            {"model": "fa\0ke", "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}},
+            (None, 10, 5),
+        ),
+        ({"usage": {"prompt_tokens": 10, "completion_tokens": 2**31, "total_tokens": 2**31}}, ("fake", 10, None)),
+    ],
+    ids=["a name with NUL", "more than a column holds"],
+)
+async def test_an_answer_is_paid_for_once_whatever_its_provider_says_about_its_price(
+    shop: Settings, provider: FakeProvider, journal: Journal, told: dict[str, Any], recorded: tuple[Any, ...]
+) -> None:
+    answer = {"name": "final_result", "arguments": PLAN.model_dump_json()}
+    message = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": answer}]}
+    body = {
+        "id": "fake-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "fake",
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "message": message}],
+    }
+    async with planning_with(shop, provider, model="openai-chat:fake") as planning:
+        handle = await planning.start(Raw(200, json.dumps(body | told)))
+        assert await handle.result() == PLAN
+    assert planning.provider.asked.total() == 1
+    (call,) = journal.calls(handle.id)
+    assert (call["model"], call["input_tokens"], call["output_tokens"]) == recorded
+
+
+async def test_an_answer_is_not_lost_where_the_journal_refuses_it(planning: Planning, journal: Journal) -> None:
+    with journal.refusing():
+        handle = await planning.start(Answers(PLAN))
+        assert await handle.result() == PLAN
+    assert planning.provider.asked.total() == 1
+    assert journal.calls(handle.id) == []
+
+
+def test_a_number_of_tokens_that_is_none_is_left_out() -> None:
+    bill = _bill(ModelResponse(parts=[], model_name="gpt-5", usage=RequestUsage(input_tokens=-1, output_tokens=5)))
+    assert bill == {"model": "gpt-5", "input_tokens": None, "output_tokens": 5, "cost_usd": None}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import logging
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 from pydantic_ai.messages import ModelResponse
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
@@ -19,7 +20,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from standfast import steps
 from standfast.codec.reading import of_workflow
-from standfast.errors import ServiceUnavailable
+from standfast.errors import ServiceUnavailable, StandfastError
 from standfast.steps import PLAN
 from standfast.storage.contents import unmarked
 from standfast.store.connections import Databases
@@ -28,6 +29,7 @@ from standfast.store.sql import statements
 _SQL = statements(__package__, "journal.sql")
 _PAID = ("__model_request", "__model_compact_messages")  # in pydantic-ai's names of activities
 _PAUSE = 0.2  # seconds between two tries to record an answer
+_MOST_TOKENS = 2**31 - 1  # that the journal's columns hold
 
 logger = logging.getLogger("standfast.worker")
 
@@ -70,14 +72,17 @@ class _Journaled(ActivityInboundInterceptor):
         return None if row is None else await _decrypted(Payload.FromString(row["answer"]))
 
     async def _record(self, payload: Payload, answer: Any) -> None:
-        """Write the answer down; where that can't be done in time, report it all the same rather than lose it."""
-        row = _key() | _bill(answer) | {"answer": (await _encrypted(payload)).SerializeToString()}
+        """Write the answer down; where that can't be done, or not in time, report it all the same: it was paid for."""
+        key = _key()
         try:
+            row = key | _bill(answer) | {"answer": (await _encrypted(payload)).SerializeToString()}
             async with asyncio.timeout(steps.JOURNAL.total_seconds()):
                 while not await self._written(row):  # noqa: ASYNC110 - there is nothing to wait for but time
                     await asyncio.sleep(_PAUSE)
         except TimeoutError:
-            logger.error("an answer for %s is not in the journal: no time left", row["workflow_id"])  # noqa: TRY400
+            logger.error("an answer for %s is not in the journal: no time left", key["workflow_id"])  # noqa: TRY400
+        except (psycopg.Error, StandfastError):
+            logger.exception("an answer for %s is not in the journal", key["workflow_id"])
 
     async def _written(self, row: dict[str, Any]) -> bool:
         try:
@@ -126,14 +131,23 @@ def _bill(answer: Any) -> dict[str, Any]:
     """Return what is known about the price: of a function of one's own nothing."""
     bill: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens", "cost_usd"))
     if isinstance(answer, ModelResponse):
-        usage = answer.usage
-        bill |= {"model": answer.model_name, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-        bill["cost_usd"] = _price(answer)
+        name, usage = answer.model_name, answer.usage
+        bill["model"] = name if name is None or "\x00" not in name else None
+        bill["input_tokens"] = _tokens(usage.input_tokens)
+        bill["output_tokens"] = _tokens(usage.output_tokens)
+        if None not in (bill["input_tokens"], bill["output_tokens"]):
+            bill["cost_usd"] = _price(answer)
     return bill
+
+
+def _tokens(count: int) -> int | None:
+    """Return a provider's count, None if it can't be one: nothing that a provider says keeps an answer out."""
+    return count if 0 <= count <= _MOST_TOKENS else None
 
 
 def _price(answer: ModelResponse) -> Decimal | None:
     try:
-        return answer.cost().total_price
+        price = answer.cost().total_price
     except (AssertionError, LookupError, ValueError):  # an unknown model, or a local one
         return None
+    return price if price >= 0 else None
