@@ -338,12 +338,14 @@ RECALL: Step[RecallRequest, Recalled] = Step(
     start_to_close=timedelta(seconds=30),
     give_up_after=_OUTAGE,
 )
-# A function of one's own may hold a whole agent, and each further attempt may pay for it again.
+# A function of one's own may hold a whole agent, and each further attempt may pay for it again. Before each the journal
+# has to say that there is no answer yet: while it is away an attempt waits, as long as a model's request would in all.
+OWN_FUNCTION = timedelta(minutes=15)
 PLAN: Step[Context, Plan] = Step(
     name="plan",
     pool=Pool.LLM,
     result=Plan,
-    start_to_close=timedelta(minutes=15),
+    start_to_close=MODEL_GIVE_UP + OWN_FUNCTION + 2 * JOURNAL,
     give_up_after=None,  # their number is limited instead
     retry=RetryPolicy(
         initial_interval=timedelta(seconds=1),

@@ -4,7 +4,8 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from standfast.local.fake_provider import Answers, FakeProvider, Raw, Waits
 from standfast.planner.journal import _bill, is_paid
 from standfast.settings import Settings
 from standfast.storage.contents import MARK
+from standfast.store.connections import Connection, Databases
 from standfast.store.roles import JOURNAL_ROLE
 from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
-from tests.processes import eventually
+from tests.processes import eventually, until
 
 DIES_BEFORE_IT_REPORTS = """
 import asyncio, os, signal
@@ -87,6 +89,16 @@ class Journal:
                 yield
             finally:
                 connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+    @contextmanager
+    def missing(self) -> Iterator[None]:
+        """Have a database that was not migrated."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE standfast.model_call RENAME TO later")
+            try:
+                yield
+            finally:
+                connection.execute("ALTER TABLE standfast.later RENAME TO model_call")
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
@@ -245,6 +257,26 @@ async def test_an_answer_is_not_lost_where_the_journal_refuses_it(planning: Plan
 def test_a_number_of_tokens_that_is_none_is_left_out() -> None:
     bill = _bill(ModelResponse(parts=[], model_name="gpt-5", usage=RequestUsage(input_tokens=-1, output_tokens=5)))
     assert bill == {"model": "gpt-5", "input_tokens": None, "output_tokens": 5, "cost_usd": None}
+
+
+async def test_a_function_is_called_once_the_journal_can_be_read_however_long_that_takes(
+    shop: Settings, provider: FakeProvider, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = 0, Databases.journal
+
+    def counted(databases: Databases) -> AbstractAsyncContextManager[Connection]:
+        nonlocal looks
+        looks += 1
+        return look(databases)
+
+    monkeypatch.setattr(Databases, "journal", counted)
+    soon = replace(steps.PLAN.retry, initial_interval=timedelta(milliseconds=1))
+    monkeypatch.setattr("standfast.planner.own_agent.PLAN", replace(steps.PLAN, retry=soon))
+    async with planning_with(shop, provider, agent="examples.own_function:plan") as planning:
+        with journal.missing():
+            handle = await planning.start(subject={"order_id": 1042})
+            await until(lambda: looks > soon.maximum_attempts)
+        assert (await handle.result()).operations[0].params == ("cancelled", 1042)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -342,6 +343,25 @@ async def test_a_function_that_returns_no_plan_is_named(shop: Settings, provider
 
     assert caught.value.cause is not None
     assert "test_planner:no_plan' returned 'done'; expected" in str(caught.value.cause.__cause__)
+
+
+async def test_a_function_that_takes_too_long_is_named(
+    shop: Settings, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "OWN_FUNCTION", timedelta(seconds=0.3))
+    once = replace(steps.PLAN.retry, maximum_attempts=1)
+    monkeypatch.setattr("standfast.planner.own_agent.PLAN", replace(steps.PLAN, retry=once))
+    async with planning_with(shop, provider, agent="tests.integration.test_planner:never") as planning:
+        with pytest.raises(WorkflowFailureError) as caught:
+            await planning.plan()
+
+    assert caught.value.cause is not None
+    assert "test_planner:never' took longer than 0.005 minutes" in str(caught.value.cause.__cause__)
+
+
+async def never(context: Context) -> Any:
+    del context
+    await asyncio.Event().wait()
 
 
 async def no_plan(context: Context) -> Any:

@@ -6,7 +6,9 @@ attempt finds it there and calls nobody. It is encrypted there as it is in Tempo
 """
 
 import asyncio
+import itertools
 import logging
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -16,11 +18,12 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import PayloadCodec
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from standfast import steps
 from standfast.codec.reading import of_workflow
-from standfast.errors import ServiceUnavailable, StandfastError
+from standfast.errors import ServiceUnavailable, StandfastError, UnknownKey
 from standfast.steps import PLAN
 from standfast.storage.contents import unmarked
 from standfast.store.connections import Databases
@@ -28,7 +31,7 @@ from standfast.store.sql import statements
 
 _SQL = statements(__package__, "journal.sql")
 _PAID = ("__model_request", "__model_compact_messages")  # in pydantic-ai's names of activities
-_PAUSE = 0.2  # seconds between two tries to record an answer
+_PAUSE = 0.2  # seconds between two tries to read or record an answer
 _MOST_TOKENS = 2**31 - 1  # that the journal's columns hold
 
 logger = logging.getLogger("standfast.worker")
@@ -62,11 +65,30 @@ class _Journaled(ActivityInboundInterceptor):
         return RawValue(payload)
 
     async def _recorded(self) -> Payload | None:
-        """Return the answer to an earlier attempt, None if there was none.
+        """Return the answer to an earlier attempt, None if there was none; where attempts are few, wait for it.
 
         Raises:
             ServiceUnavailable: the journal can't be read; calling now might pay twice.
+            UnknownKey: the answer is encrypted with another key.
+            ApplicationError: one of the two, for too long.
         """
+        info = activity.info()
+        attempts_are_few = info.retry_policy is not None and info.retry_policy.maximum_attempts > 0
+        give_up = time.monotonic() + steps.MODEL_GIVE_UP.total_seconds()
+        for looks in itertools.count(1):
+            try:
+                return await self._look()
+            except (ServiceUnavailable, UnknownKey) as error:
+                if not attempts_are_few:
+                    raise
+                if time.monotonic() > give_up:
+                    raise ApplicationError(str(error), type=error.code, non_retryable=True) from error
+                if looks == 1:
+                    logger.warning("%s waits for the journal: %s", info.workflow_id, error)
+            await asyncio.sleep(_PAUSE)
+        raise AssertionError
+
+    async def _look(self) -> Payload | None:
         async with self._databases.journal() as connection:
             row = await (await connection.execute(_SQL["reuse"], _key())).fetchone()
         return None if row is None else await _decrypted(Payload.FromString(row["answer"]))

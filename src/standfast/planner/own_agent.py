@@ -1,5 +1,6 @@
 """An agent of one's own, named in the settings: a pydantic-ai agent, or a plain async function."""
 
+import asyncio
 import importlib
 import inspect
 import os
@@ -8,11 +9,13 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput
 from temporalio import activity
 
+from standfast import steps
 from standfast.context import Context
 from standfast.errors import InvalidInput
 from standfast.plan import Plan
@@ -52,12 +55,17 @@ class OwnFunction:
         """Call the function.
 
         Raises:
+            RuntimeError: it raised something, or took too long.
             InvalidInput: it returned something else than a plan.
         """
         try:
-            plan = await self._function(context)
+            async with asyncio.timeout(steps.OWN_FUNCTION.total_seconds()) as bound:
+                plan = await self._function(context)
         except (Exception, SystemExit) as error:
-            raise RuntimeError(f"planner.agent = {self._name!r} raised {type(error).__name__}: {error}") from error
+            said = f"raised {type(error).__name__}: {error}"
+            if bound.expired():
+                said = f"took longer than {steps.OWN_FUNCTION / timedelta(minutes=1):g} minutes"
+            raise RuntimeError(f"planner.agent = {self._name!r} {said}") from error
         if not isinstance(plan, Plan):
             raise InvalidInput(f"planner.agent = {self._name!r} returned {plan!r:.200}; expected a standfast.plan.Plan")
         return plan
