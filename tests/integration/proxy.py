@@ -54,6 +54,12 @@ class Proxy:
         for line in self._lines.values():
             line.dead = True
 
+    async def given_up(self) -> None:
+        """Wait until the clients have closed all connections that are open now."""
+        lines = list(self._lines)
+        if lines:
+            await asyncio.wait(lines)
+
     def refuse(self) -> None:
         """Break new connections at once, as if nobody listened."""
         self._refusing = True

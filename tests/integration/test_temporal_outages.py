@@ -10,9 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
+from temporalio.client import Client
 
+from standfast import cluster
 from standfast.cli.output import Output
 from standfast.cli.progress import follow
 from standfast.client import Standfast
@@ -25,9 +28,11 @@ from standfast.outcome import State
 from standfast.steps import Pool
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
 from tests.integration.proxy import Proxy
-from tests.processes import until
+from tests.processes import eventually, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%standfast.ledger%%'"
 
 
 @dataclass
@@ -36,6 +41,8 @@ class Shop(Installation):
 
     proxy: Proxy
     """Between Temporal and everybody else."""
+    temporal: Client
+    """Past the proxy."""
     supervisor: Supervisor
     events: list[Event]
 
@@ -56,6 +63,11 @@ class Shop(Installation):
             yield
         finally:
             os.kill(self.pid, signal.SIGCONT)
+
+    async def attempts(self, workflow_id: str) -> int:
+        """Return which attempt of its activity a ticket is at, as Temporal sees it."""
+        described = await self.temporal.get_workflow_handle(workflow_id).describe()
+        return max(activity.attempt for activity in described.raw_description.pending_activities)
 
     async def tickets(self, first: int, count: int) -> list[str]:
         """Submit tickets that wait for a person."""
@@ -90,7 +102,9 @@ async def shop(postgres: str) -> AsyncIterator[Shop]:
             async with Proxy("127.0.0.1", port).open() as proxy:
                 settings, owner = await prepare(postgres, proxy.address, f"temporal_{port}")
                 async with serving(settings, *Pool), Standfast.connect(settings) as client:
-                    shop = Shop(settings, client, owner, proxy, supervisor, events)
+                    past = settings.temporal.model_copy(update={"address": f"127.0.0.1:{port}"})
+                    temporal = await cluster.connect(settings.model_copy(update={"temporal": past}))
+                    shop = Shop(settings, client, owner, proxy, temporal, supervisor, events)
                     await shop.constrain(CONSTRAINTS)
                     yield shop
 
@@ -132,3 +146,16 @@ async def test_connections_that_are_lost_are_opened_again(shop: Shop, *, told: b
         shop.proxy.swallow()
         shop.proxy.heal()
     await shop.assert_done_once(*tickets)
+
+
+async def test_temporal_is_out_of_reach_for_longer_than_any_heartbeat_or_keep_alive(shop: Shop) -> None:
+    with psycopg.connect(shop.owner_url) as held:
+        held.execute("LOCK TABLE standfast.ledger IN SHARE MODE")
+        workflow_id = await shop.submit(set_status(1030), subject={"order_id": 1030})
+        await until(lambda: bool(shop.query(BLOCKED)))
+        shop.proxy.swallow()
+    await until(lambda: bool(shop.ledger(workflow_id)))  # executed, and nobody can be told
+    await shop.proxy.given_up()
+    await eventually(lambda: shop.attempts(workflow_id), lambda attempts: attempts > 1)
+    shop.proxy.heal()
+    await shop.assert_done_once(workflow_id)
