@@ -20,7 +20,7 @@ from bench.report import Cell, Machine, Report, Table, median
 from standfast.batch import Pace, Progress, TicketState, workflow_id
 from standfast.batching.client import Batches
 from standfast.steps import Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.ticket import Ticket
 
 _PLANNER = {"agent": "bench.planner:plan"}

@@ -29,7 +29,8 @@ from standfast.report import Danger
 from standfast.safety.conflicts import note_rows
 from standfast.safety.effect import TableChange
 from standfast.settings import Settings
-from standfast.store.connections import Connection, Databases
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases
 from standfast.ticket import Ticket
 from tests.integration.listed import report, wait_in_vain
 

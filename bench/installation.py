@@ -26,7 +26,7 @@ from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases, Role
+from standfast.store.databases import Databases, Role
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, STORAGE_ROLE, role_name
 

@@ -28,7 +28,7 @@ from standfast import worker
 from standfast.cli import main
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.worker import Registrations
 
 # The one time-out that the SDK has no default for. Ours go up to five minutes, which is what a dead worker would cost

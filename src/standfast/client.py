@@ -53,7 +53,7 @@ from standfast.spending import spending, spending_by_day
 from standfast.stats import KnownFacts, Stats, TicketFacts, facts, summarized
 from standfast.steps import TICKET, WORKFLOW_TASK, Pool, Rehearsed, RehearseRequest, rehearsal_id
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.submission import DIGEST, start_options
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry

@@ -11,7 +11,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import GrpcCompression
 
 from standfast.codec.converter import data_converter
-from standfast.errors import InvalidInput, ServiceUnavailable
+from standfast.errors import InvalidInput, ServiceUnavailable, first_line
 from standfast.settings import Settings
 
 _CONNECT = timedelta(seconds=5)
@@ -52,7 +52,7 @@ async def connect(
         raise InvalidInput(f"Temporal can't be reached at {target!r}: {error}; {advice}") from error
     except RuntimeError as error:
         raise ServiceUnavailable(
-            f"Temporal at {target} can't be reached; is it running, or `standfast up`? {_first_line(error)}"
+            f"Temporal at {target} can't be reached; is it running, or `standfast up`? {first_line(error)}"
         ) from error
 
 
@@ -87,9 +87,4 @@ def _environment_configuration() -> dict[str, Any]:
     try:
         return dict(ClientConfig.load_client_connect_config())
     except (RuntimeError, ValueError, OSError) as error:
-        raise InvalidInput(f"Temporal's client configuration can't be read: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    """Return what is wrong, and where; further lines quote the file, which may hold an API key."""
-    return str(error).partition("\n")[0]
+        raise InvalidInput(f"Temporal's client configuration can't be read: {first_line(error)}") from None

@@ -6,7 +6,7 @@ from standfast import audit
 from standfast.audit import Kind
 from standfast.safety.conflicts import forget_rows
 from standfast.steps import CONCLUDE, ConcludeRequest
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 
 class Recorder:

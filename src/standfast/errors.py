@@ -148,3 +148,9 @@ class DecisionUnrecorded(ServiceUnavailable):
     """A decision that could not be put on record, so it does not count. Delivered again it ends the same."""
 
     code = "decision-unrecorded"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says, its kind if it says nothing; further lines may quote anything."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

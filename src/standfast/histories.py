@@ -17,7 +17,7 @@ from standfast.errors import PayloadLost, ServiceUnavailable, UnknownTicket
 from standfast.settings import Settings
 from standfast.spending import model_calls
 from standfast.stats import planner_workflows
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.telling import ticket_at_start
 from standfast.timeline import Calls, TimelineEntry, timeline, undo_asked_for
 from standfast.translation import of_ticket

@@ -25,7 +25,7 @@ from standfast.planner.workflow import PlannerWorkflow
 from standfast.settings import Settings
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.translation import of_temporal
 from standfast.worker import registrations
 

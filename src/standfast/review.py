@@ -12,7 +12,7 @@ from standfast.errors import InvalidInput
 from standfast.settings import Review as ReviewSettings
 from standfast.signing import MAX_AGE, verify
 from standfast.steps import REMIND, REVIEW, RemindRequest, ReviewRequest
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 logger = logging.getLogger("standfast.worker")
 

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from standfast.domain import Record
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "spending.sql")

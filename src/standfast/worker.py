@@ -25,7 +25,7 @@ from standfast.retention import namespaces
 from standfast.settings import Deployment, Settings
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 logger = logging.getLogger("standfast.worker")
 
@@ -140,15 +140,15 @@ async def run(pool: Pool, settings: Settings) -> None:
 
 async def _note_namespace(pool: Pool, client: Client, databases: Databases) -> None:
     """Let a purge know later which Temporal namespace knows these tickets."""
-    noted = pool is not Pool.CORE
-    while not noted:
+    while pool is Pool.CORE:
         try:
             async with databases.control() as connection:
                 await namespaces.note(client, connection)
-            noted = True
         except (StandfastError, psycopg.Error, RPCError) as error:
             logger.warning("the Temporal namespace is not noted in the control database yet: %s", error)
             await asyncio.sleep(_NOTED_LATER)
+        else:
+            return
 
 
 def _version(deployment: Deployment) -> WorkerDeploymentConfig | None:

@@ -11,7 +11,7 @@ from standfast.dashboard.sessions import Sessions, local_session
 from standfast.decision import Mode
 from standfast.local.ports import free_port
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.test_dashboard import dashboard
 from tests.integration.test_oidc import with_oidc
 

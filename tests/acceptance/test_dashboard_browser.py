@@ -17,7 +17,7 @@ from standfast.decision import DecisionVerdict
 from standfast.errors import DecisionRefused
 from standfast.outcome import State
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.store.roles import CONTROL_ROLE
 from standfast.view import TicketView
 from tests.integration.installation import Installation, installed

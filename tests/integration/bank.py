@@ -19,7 +19,7 @@ from standfast.safety.constraints import Limits
 from standfast.safety.rehearsal import rehearse
 from standfast.settings import Settings, Target
 from standfast.steps import ExecuteRequest
-from standfast.store.connections import Databases, Role
+from standfast.store.databases import Databases, Role
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
 

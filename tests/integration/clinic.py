@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from standfast.store.connections import Role
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
 from tests.corpus import SCHEMA

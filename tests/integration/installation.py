@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, worker
 from standfast.client import Standfast
@@ -20,7 +22,7 @@ from standfast.settings import Settings
 from standfast.signing import new_key_pair
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases, Role
+from standfast.store.databases import Databases, Role
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, STORAGE_ROLE, role_name
 from standfast.ticket import Ticket
@@ -170,3 +172,14 @@ async def serving(settings: Settings, *pools: Pool) -> AsyncIterator[None]:
 
 def database_name(url: str) -> str:
     return str(conninfo_to_dict(url)["dbname"])
+
+
+async def exists(temporal: Client, workflow_id: str) -> bool:
+    """Tell whether Temporal knows the workflow."""
+    try:
+        await temporal.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True

@@ -30,9 +30,7 @@ PLAN = Plan(
         Operation(sql="UPDATE orders SET status = $1 WHERE id = $2", params=("refunded", 1042), expect_rows=1),
     ),
 )
-WORKER = (
-    "import asyncio; from standfast import settings, worker; asyncio.run(worker.run('llm', settings.load_settings()))"
-)
+WORKER = "import asyncio; from standfast import layers, worker; asyncio.run(worker.run('llm', layers.load_settings()))"
 
 
 class Planning:

@@ -25,7 +25,6 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import audit, cluster, steps
 from standfast.audit import GENESIS, Kind, Row, row_hash
@@ -37,13 +36,14 @@ from standfast.outcome import State
 from standfast.safety.constraints import default_constraints
 from standfast.safety.versions import append as append_constraints
 from standfast.settings import Encryption
-from standfast.store.connections import Role, open_connection
+from standfast.store.connections import open_connection
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, JOURNAL_ROLE, role_name
 from standfast.verification import chain, streams, traces
 from standfast.verification import verify as verification
 from standfast.verification.verify import Verified, verify
-from tests.integration.installation import PASSWORD, Installation, database_name, installed
+from tests.integration.installation import PASSWORD, Installation, database_name, exists, installed
 from tests.processes import eventually
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 250_000, UTC)
@@ -742,13 +742,4 @@ async def deleted(temporal: Client, workflow_id: str) -> None:
         DeleteWorkflowExecutionRequest(namespace=temporal.namespace, workflow_execution=execution)
     )
 
-    async def known() -> bool:
-        try:
-            await temporal.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return False
-        return True
-
-    await eventually(known, operator.not_)
+    await eventually(lambda: exists(temporal, workflow_id), operator.not_)

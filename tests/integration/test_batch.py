@@ -22,7 +22,7 @@ from standfast.errors import BatchConflict, BatchEnded, InvalidInput, NotMigrate
 from standfast.settings import Control, Encryption
 from standfast.storage.contents import MARK
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.submission import start_options
 from standfast.workflow import TicketWorkflow
 from tests.integration.batching import Batching, automatic, batching, forbidden, once, risky, ticket

@@ -32,7 +32,7 @@ from standfast.local.ports import free_port
 from standfast.scope import Scope
 from standfast.settings import CodecServer, Dashboard, Settings
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES
 from tests.integration.installation import ENCRYPTION, PASSWORD, with_user

@@ -14,7 +14,9 @@ from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.local.ports import free_port
 from standfast.settings import Settings, Target
 from standfast.store import connections
-from standfast.store.connections import Connection, Databases, Role, open_connection
+from standfast.store import databases as databases_module
+from standfast.store.connections import Connection, open_connection
+from standfast.store.databases import Databases, Role
 from tests.integration.proxy import Proxy
 from tests.integration.wire import Fate, Wire
 
@@ -51,7 +53,7 @@ async def test_when_all_connections_are_lost_the_next_caller_gets_a_new_one(data
 async def test_a_server_that_is_lost_before_a_new_connection_is_of_use_is_away(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_PAYLOAD_SECONDS", 0.5)
+    monkeypatch.setattr(databases_module, "_PAYLOAD_SECONDS", 0.5)
 
     async def watch(message: bytes) -> Fate:
         return Fate.CUT if b"set_config" in message else Fate.PASS

@@ -28,7 +28,7 @@ from standfast.local import configuration
 from standfast.local.ports import free_port
 from standfast.outcome import State
 from standfast.settings import Settings
-from standfast.store.connections import Databases, Role
+from standfast.store.databases import Databases, Role
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import role_name
 from standfast.view import TicketView
@@ -731,7 +731,7 @@ async def test_a_signal_stops_the_server_though_streams_are_open(
     file = tmp_path / "dashboard.toml"
     file.write_text(configuration.to_toml(configuration.dashboard(settings)))
     program = (
-        "import asyncio, pathlib, sys; from standfast.settings import load_settings; "
+        "import asyncio, pathlib, sys; from standfast.layers import load_settings; "
         "from standfast.dashboard.server import serve; asyncio.run(serve(load_settings(pathlib.Path(sys.argv[1]))))"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(file))

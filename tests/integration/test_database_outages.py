@@ -27,7 +27,8 @@ from standfast.local.supervisor import Event, Happening, Supervisor
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Connection, Role
+from standfast.store.connections import Connection
+from standfast.store.databases import Role
 from tests.integration.installation import CONSTRAINTS, Installation, database_name, prepare, serving
 from tests.integration.proxy import Proxy
 from tests.processes import LIMIT, until

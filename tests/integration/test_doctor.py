@@ -30,7 +30,8 @@ from standfast.safety.constraints import Constraints, default_constraints, parse
 from standfast.safety.versions import append
 from standfast.settings import Control, Settings, Storage, Target, Temporal
 from standfast.steps import Pool
-from standfast.store.connections import Role, open_connection
+from standfast.store.connections import open_connection
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_control, migrate_target
 from tests.integration.installation import database_name, prepare, serving
 from tests.integration.pooler import pooled

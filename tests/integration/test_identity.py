@@ -25,7 +25,7 @@ from standfast.errors import InvalidInput
 from standfast.local import configuration
 from standfast.outcome import State
 from standfast.scope import Scope
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.installation import Installation, database_name, installed
 from tests.integration.test_dashboard import (
     JSON,

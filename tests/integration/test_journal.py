@@ -4,11 +4,11 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -27,14 +27,15 @@ from standfast.local.fake_provider import Answers, FakeProvider, Raw, Waits
 from standfast.planner.journal import _bill, is_paid
 from standfast.settings import Settings
 from standfast.storage.contents import MARK
-from standfast.store.connections import Connection, Databases
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases
 from standfast.store.roles import JOURNAL_ROLE
 from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
 from tests.processes import eventually, until
 
 DIES_BEFORE_IT_REPORTS = """
 import asyncio, os, signal
-from standfast import settings, worker
+from standfast import layers, worker
 from standfast.planner.journal import _Journaled
 
 record = _Journaled._record
@@ -44,7 +45,7 @@ async def record_and_die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 _Journaled._record = record_and_die
-asyncio.run(worker.run('llm', settings.load_settings()))
+asyncio.run(worker.run('llm', layers.load_settings()))
 """
 
 BEFORE_ENCRYPTION = f"""
@@ -90,25 +91,23 @@ class Journal:
             finally:
                 connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
 
-    @contextmanager
-    def missing(self) -> Iterator[None]:
+    def missing(self) -> AbstractContextManager[None]:
         """Have a database that was not migrated."""
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute("ALTER TABLE standfast.model_call RENAME TO later")
-            try:
-                yield
-            finally:
-                connection.execute("ALTER TABLE standfast.later RENAME TO model_call")
+        return self._altered("model_call RENAME TO later", back="later RENAME TO model_call")
+
+    def refusing(self) -> AbstractContextManager[None]:
+        """Let nobody record an answer, though the journal can be read."""
+        shut = "model_call ADD CONSTRAINT shut CHECK (false) NOT VALID"
+        return self._altered(shut, back="model_call DROP CONSTRAINT shut")
 
     @contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Let nobody record an answer, though the journal can be read."""
+    def _altered(self, change: LiteralString, *, back: LiteralString) -> Iterator[None]:
         with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute("ALTER TABLE standfast.model_call ADD CONSTRAINT shut CHECK (false) NOT VALID")
+            connection.execute(sql.SQL("ALTER TABLE standfast.{}").format(sql.SQL(change)))
             try:
                 yield
             finally:
-                connection.execute("ALTER TABLE standfast.model_call DROP CONSTRAINT shut")
+                connection.execute(sql.SQL("ALTER TABLE standfast.{}").format(sql.SQL(back)))
 
     @asynccontextmanager
     async def recording_fails_once(self) -> AsyncIterator[None]:

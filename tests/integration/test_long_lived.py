@@ -24,7 +24,7 @@ from standfast.outcome import State
 from standfast.report import Reminder
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.view import TicketView
 from standfast.workflow import TicketWorkflow
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving

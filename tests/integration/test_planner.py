@@ -27,7 +27,7 @@ from standfast.plan import Operation, Plan
 from standfast.planner.playbooks import PlaybookChoice
 from standfast.planner.registrations import planner_registrations
 from standfast.settings import Encryption, Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.installation import ENCRYPTION
 from tests.integration.planning import PLAN, Planning, llm_worker, planning_with
 

@@ -16,7 +16,7 @@ from standfast.domain import MASK
 from standfast.errors import UnknownTarget
 from standfast.planner.tools import MAX_BYTES, MAX_ROWS, DatabaseTools, ToolDeps
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.installation import prepare
 
 SCHEMA = """

@@ -10,7 +10,7 @@ import pytest_asyncio
 from standfast.report import Verdict
 from standfast.safety.constraints import Constraints, parse_constraints
 from standfast.safety.preview import Preview, preview
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.installation import CONSTRAINTS, Installation, installed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

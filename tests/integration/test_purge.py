@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import operator
 import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,6 @@ import pytest_asyncio
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import batch, cluster, shown
 from standfast.batch import BatchState, Pace, TicketState
@@ -38,7 +38,7 @@ from standfast.steps import Pool
 from standfast.store.connections import open_connection
 from standfast.verification import chain
 from tests.integration.batching import automatic, batching, risky
-from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+from tests.integration.installation import CONSTRAINTS, Installation, exists, prepare, serving
 from tests.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -231,17 +231,10 @@ async def test_histories_are_removed_on_demand_and_content_that_outlived_its_his
         query = f'WorkflowId STARTS_WITH "{workflow_id}"'
         return (await kept.temporal.count_workflows(query)).count
 
-    async def forgotten(name: str) -> bool:
-        try:
-            await kept.temporal.get_workflow_handle(name).describe()
-        except RPCError as error:
-            return error.status is RPCStatusCode.NOT_FOUND
-        return False
-
     await eventually(listed, lambda number: number == 2)  # the ticket's and its planner's; lists lag a little behind
     await kept.purge(histories=True)
-    await eventually(lambda: forgotten(f"{workflow_id}/plan/1"), bool)
-    await eventually(lambda: forgotten(workflow_id), bool)
+    await eventually(lambda: exists(kept.temporal, f"{workflow_id}/plan/1"), operator.not_)
+    await eventually(lambda: exists(kept.temporal, workflow_id), operator.not_)
     with pytest.raises(UnknownTicket):
         await kept.installation.client.view(workflow_id)
     content = (

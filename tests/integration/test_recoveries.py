@@ -31,7 +31,7 @@ from standfast.local import configuration
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Databases, Role
+from standfast.store.databases import Databases, Role
 from standfast.store.roles import role_name
 from standfast.timeline import TimelineEntry
 from tests.integration.installation import CONSTRAINTS, Installation, database_name, prepare, serving

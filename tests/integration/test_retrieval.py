@@ -15,7 +15,8 @@ from standfast.retrieval.rows import MAX_BYTES, MAX_ROWS, MAX_TEXT
 from standfast.safety.constraints import parse_constraints
 from standfast.safety.versions import append
 from standfast.settings import Control, Settings, Target
-from standfast.store.connections import Databases, open_connection
+from standfast.store.connections import open_connection
+from standfast.store.databases import Databases
 from standfast.store.migrate import migrate_control
 from standfast.ticket import Ticket
 

@@ -14,7 +14,8 @@ from standfast.safety.access import constrained
 from standfast.safety.check import check
 from standfast.safety.constraints import Constraints, parse_constraints
 from standfast.safety.measurement import Meter, apply, twin
-from standfast.store.connections import PINNED, Role, open_connection
+from standfast.store.connections import PINNED, open_connection
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
 

@@ -30,7 +30,8 @@ from standfast.safety.constraints import (
 from standfast.safety.schema_check import check_against_schema
 from standfast.safety.versions import append, append_first, read_latest, versions
 from standfast.store import connections
-from standfast.store.connections import Role, open_connection
+from standfast.store.connections import open_connection
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_control, migrate_target
 from standfast.store.roles import CONTROL_ROLE, CONTROL_ROLES, role_name
 from standfast.verification import chain

@@ -14,7 +14,7 @@ from standfast.safety.access import constrained
 from standfast.safety.check import check_locks
 from standfast.safety.constraints import parse_constraints
 from standfast.safety.self_test import PARSER, PRIVILEGE, Attempt
-from standfast.store.connections import Role
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
 from tests.integration.test_roles import CONSTRAINTS, PASSWORD, SCHEMA, TARGET

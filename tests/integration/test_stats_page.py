@@ -28,7 +28,7 @@ from standfast.dashboard.figures import Figures
 from standfast.decision import DecisionVerdict
 from standfast.outcome import State
 from standfast.steps import Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.installation import Installation, database_name, serving
 from tests.integration.shop import shop_of_its_own
 from tests.integration.test_dashboard import about, browser, dashboard, refund, sign_in, waiting

@@ -37,7 +37,7 @@ from standfast.steps import Pool
 from standfast.storage.contents import MAX_BYTES
 from standfast.storage.external import external_storage
 from standfast.storage.postgres import PostgresDriver
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.ticket import MAX_BODY_BYTES, Ticket
 from standfast.ticket import MAX_BYTES as MAX_BYTES_OF_A_TICKET
 from standfast.visibility import TicketRow

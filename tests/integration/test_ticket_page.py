@@ -13,8 +13,6 @@ import psycopg
 import pytest
 import pytest_asyncio
 from psycopg.conninfo import make_conninfo
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster
 from standfast.codec.converter import data_converter
@@ -27,9 +25,9 @@ from standfast.outcome import State
 from standfast.safety import conflicts
 from standfast.shown import find
 from standfast.steps import rehearsal_id
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.view import TicketView
-from tests.integration.installation import CONSTRAINTS, Installation, database_name, installed
+from tests.integration.installation import CONSTRAINTS, Installation, database_name, exists, installed
 from tests.integration.listed import report, wait_in_vain
 from tests.integration.shop import Shop
 from tests.integration.test_dashboard import (
@@ -247,7 +245,7 @@ async def test_however_many_tickets_people_look_at_only_so_many_are_rehearsed_to
     temporal = await cluster.connect(installation.settings)
 
     async def begun() -> list[str]:
-        found = await asyncio.gather(*(_exists(temporal, rehearsal_id(view.workflow_id)) for view in views))
+        found = await asyncio.gather(*(exists(temporal, rehearsal_id(view.workflow_id)) for view in views))
         return [view.workflow_id for view, exists in zip(views, found, strict=True) if exists]
 
     with psycopg.connect(installation.owner_url) as others:
@@ -260,16 +258,6 @@ async def test_however_many_tickets_people_look_at_only_so_many_are_rehearsed_to
     }
     for view in views:
         await installation.decide(view, REJECT, comment="clean up")
-
-
-async def _exists(temporal: Client, workflow_id: str) -> bool:
-    try:
-        await temporal.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        return False
-    return True
 
 
 async def test_an_open_page_is_told_of_a_plan_for_the_same_rows(

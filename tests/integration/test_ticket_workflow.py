@@ -27,7 +27,7 @@ from standfast.outcome import Execution, State
 from standfast.report import Verdict
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.store.sql import statements
 from standfast.store.takeover import session_name
 from standfast.ticket import Ticket

@@ -13,7 +13,7 @@ from standfast.dashboard.tokens import Tokens
 from standfast.decision import DecisionVerdict, Mode
 from standfast.scope import Scope
 from standfast.settings import Dashboard, Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from tests.integration.installation import Installation, installed
 from tests.integration.test_dashboard import about, dashboard, form, page, refund, waiting
 from tests.integration.test_identity import create, on_record

@@ -22,7 +22,8 @@ from standfast.safety.protocol import run_operation
 from standfast.safety.validation import Circumstances, assess
 from standfast.settings import Settings
 from standfast.steps import ExecuteRequest, Recalled, RecallRequest
-from standfast.store.connections import Connection, Databases, Role
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases, Role
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
 from standfast.view import TicketView

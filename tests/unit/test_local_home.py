@@ -98,3 +98,9 @@ def test_a_home_of_an_older_version_gets_what_is_new(home: Home) -> None:
         completed = home.secrets()
         assert completed.codec_token
         assert home.secrets() == completed
+
+
+@pytest.mark.parametrize("trouble", [ConnectionRefusedError(), TimeoutError()])
+def test_a_service_that_does_not_answer_is_no_trouble_with_the_home_folder(home: Home, trouble: OSError) -> None:
+    with pytest.raises(type(trouble)), home.used():
+        raise trouble

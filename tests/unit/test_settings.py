@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import InvalidInput, UnknownTarget
-from standfast.settings import home_folder, load_settings
+from standfast.layers import home_folder, load_settings
 
 
 @pytest.fixture(autouse=True)

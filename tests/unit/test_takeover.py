@@ -3,7 +3,7 @@
 import pytest
 
 from standfast.errors import InvalidInput
-from standfast.store.connections import Role
+from standfast.store.databases import Role
 from standfast.store.roles import role_name
 from standfast.store.takeover import session_name
 

@@ -12,7 +12,7 @@ import sys
 from standfast import worker
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 settings = Settings()
 worker.registrations(Pool(sys.argv[1]), settings, Databases(settings, application="test"))

@@ -7,7 +7,7 @@ from temporalio.workflow import _Definition
 
 from standfast.settings import Control, Planner, Settings
 from standfast.steps import PLANNER, Pool
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.worker import registrations
 
 

@@ -27,7 +27,7 @@ from standfast.errors import DecisionRefused, PayloadLost, PayloadRefused, Ticke
 from standfast.outcome import State
 from standfast.settings import Settings
 from standfast.steps import BATCH_CANCEL, BATCH_PAGE, BATCH_RECORD
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.together import together
 from standfast.visibility import TicketRow
 

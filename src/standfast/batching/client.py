@@ -19,7 +19,7 @@ from standfast.domain import Record
 from standfast.errors import BatchEnded, InvalidInput, ServiceUnavailable, UnknownBatch, UnknownTarget
 from standfast.settings import Settings
 from standfast.storage.external import external_storage
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.ticket import Ticket
 from standfast.translation import ANSWER, translated
 

@@ -37,7 +37,7 @@ def audit(ctx: click.Context, invocation: Invocation, last: int, ticket: str | N
                 raise click.UsageError(f"--{option} is not for `audit {ctx.invoked_subcommand}`; leave it out", ctx)
         return
     from standfast.audit import newest  # noqa: PLC0415 - commands import when they run
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     workflow_id = None if ticket is None else invocation.workflow_id(ticket)
 
@@ -94,7 +94,7 @@ def head(invocation: Invocation) -> None:
     """Print number, time and hash of the newest record: kept elsewhere, it proves later that nothing before it is
     missing."""  # noqa: D205, D209 - click shows it as one paragraph
     from standfast.audit import head as newest  # noqa: PLC0415 - commands import when they run
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     async def work() -> None:
         async with (
@@ -122,7 +122,7 @@ def shown(invocation: Invocation, hash_: str) -> None:
     from standfast.codec.converter import data_converter  # noqa: PLC0415
     from standfast.codec.sealing import Seal  # noqa: PLC0415
     from standfast.shown import find  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     if not _HASH.fullmatch(hash_):
         raise InvalidInput(f"HASH {hash_!r}: expected the 64 hexadecimal digits that a record has under `shown`")

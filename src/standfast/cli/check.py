@@ -179,7 +179,7 @@ async def _stored(settings: "Settings", target: str) -> "Constraints | None":
         ServiceUnavailable: it can't be reached.
     """
     from standfast.safety.versions import read_latest  # noqa: PLC0415 - commands import when they run
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     if settings.control.url is None:
         return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from standfast.safety.constraints import Constraints
     from standfast.safety.preview import Preview
-    from standfast.store.connections import Databases
+    from standfast.store.databases import Databases
     from standfast.view import TicketView
 
 _LAST = 50
@@ -175,7 +175,7 @@ async def _change(
     from standfast.safety import versions  # noqa: PLC0415 - commands import when they run
     from standfast.safety.access import constrained  # noqa: PLC0415
     from standfast.safety.schema_check import check_against_schema  # noqa: PLC0415
-    from standfast.store.connections import Role  # noqa: PLC0415
+    from standfast.store.databases import Role  # noqa: PLC0415
 
     settings = invocation.settings()
     schemas = settings.target(target).schemas
@@ -241,7 +241,7 @@ def _preview_page(found: "Preview", target: str, output: Output) -> None:
 
 @asynccontextmanager
 async def _databases(invocation: Invocation) -> "AsyncIterator[Databases]":
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     async with Databases(invocation.settings(), application="standfast constraints") as databases:
         yield databases

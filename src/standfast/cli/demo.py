@@ -87,7 +87,7 @@ async def _once(invocation: Invocation) -> int:
 async def _attended(invocation: Invocation) -> None:
     from standfast.cli.progress import follow  # noqa: PLC0415
     from standfast.cli.services import announce  # noqa: PLC0415
-    from standfast.settings import home_folder  # noqa: PLC0415
+    from standfast.layers import home_folder  # noqa: PLC0415
 
     output = invocation.output
     async with _running(invocation, home_folder()) as (stack, client):

@@ -33,7 +33,7 @@ class Invocation:
         Raises:
             InvalidInput: a file or a value is wrong.
         """
-        from standfast.settings import load_settings  # noqa: PLC0415 - see above
+        from standfast.layers import load_settings  # noqa: PLC0415 - see above
 
         return load_settings(self.config, local=local)
 

@@ -97,7 +97,7 @@ async def _record(settings: "Settings", ring: "KeyRing", before: str) -> None:
         ServiceUnavailable: the control database can't be reached.
     """
     from standfast import audit  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     if settings.control.url is None:
         return

@@ -30,8 +30,8 @@ def up(invocation: Invocation) -> None:
 
     Data is kept under $STANDFAST_HOME (`.standfast/`). What dies is started again. Ctrl-C and SIGTERM stop it all.
     """
+    from standfast.layers import home_folder  # noqa: PLC0415
     from standfast.local.stack import Stack  # noqa: PLC0415 - commands import when they run
-    from standfast.settings import home_folder  # noqa: PLC0415
 
     output = invocation.output
 
@@ -93,8 +93,8 @@ def login_link(invocation: Invocation) -> None:
 @pass_invocation
 def model_server(invocation: Invocation) -> None:
     """Serve the small language model of this machine, OpenAI-compatible, at planner.local_url until SIGTERM."""
+    from standfast.layers import home_folder  # noqa: PLC0415
     from standfast.local.model_server import serve  # noqa: PLC0415
-    from standfast.settings import home_folder  # noqa: PLC0415
 
     _log()
     run(serve(invocation.settings().planner.local_url, home_folder() / "models"))
@@ -156,7 +156,7 @@ async def announce(stack: "Stack", output: Output) -> None:
 
 async def _new_link(settings: "Settings") -> str:
     from standfast.dashboard.sessions import new_login_link  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
     from standfast.web_address import origin  # noqa: PLC0415
 
     if settings.dashboard.sign_in is not None:

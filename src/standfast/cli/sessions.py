@@ -23,7 +23,7 @@ def sessions() -> None:
 def list_(invocation: Invocation) -> None:
     """List the open sessions, the newest first."""
     from standfast.dashboard.sessions import Sessions  # noqa: PLC0415 - commands import when they run
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     async def work() -> "list[SessionRow]":
         async with Databases(invocation.settings(), application="standfast sessions") as databases:
@@ -58,7 +58,7 @@ def revoke(invocation: Invocation, numbers: tuple[int, ...], user: str | None) -
     """End each SESSION at once, by its number; its person has to sign in again."""
     from standfast.dashboard.sessions import Sessions  # noqa: PLC0415
     from standfast.decision import same_person  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     if bool(numbers) == (user is not None):
         raise InvalidInput("name the sessions by their numbers, or a person by --user")

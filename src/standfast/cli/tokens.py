@@ -40,7 +40,7 @@ def tokens() -> None:
 def create(invocation: Invocation, name: str, user: str, scopes: tuple[str, ...], expires: str | None) -> None:
     """Create the token NAME and print it, once: only its hash is stored."""
     from standfast.dashboard.tokens import Tokens  # noqa: PLC0415 - commands import when they run
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     lasts = None if expires is None else age(expires, option="--expires")
 
@@ -66,7 +66,7 @@ def create(invocation: Invocation, name: str, user: str, scopes: tuple[str, ...]
 def list_(invocation: Invocation) -> None:
     """List all tokens, also those that were revoked or have expired. No token is shown."""
     from standfast.dashboard.tokens import Tokens  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     async def work() -> "list[TokenRow]":
         async with Databases(invocation.settings(), application="standfast tokens") as databases:
@@ -91,7 +91,7 @@ def list_(invocation: Invocation) -> None:
 def revoke(invocation: Invocation, name: str) -> None:
     """End the token NAME at once."""
     from standfast.dashboard.tokens import Tokens  # noqa: PLC0415
-    from standfast.store.connections import Databases  # noqa: PLC0415
+    from standfast.store.databases import Databases  # noqa: PLC0415
 
     async def work() -> None:
         async with Databases(invocation.settings(), application="standfast tokens") as databases:

@@ -7,7 +7,8 @@ from typing import Any
 from standfast import audit
 from standfast.domain import digest
 from standfast.scope import Scope
-from standfast.store.connections import Connection, Databases
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases
 
 
 async def record(

@@ -38,7 +38,7 @@ from standfast.dashboard.trusted_proxy import Proxied, ProxyLogin
 from standfast.dashboard.viewing import Viewing
 from standfast.errors import StandfastError
 from standfast.settings import Dashboard, Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 _TICKET = "/tickets/ticket/{target}/{id}"  # a ticket's workflow id is ticket/<target>/<id>
 _Answer = Callable[[Request], Awaitable[Response]]

@@ -36,7 +36,7 @@ from standfast.errors import InvalidInput, NotPermitted, StandfastError
 from standfast.scope import Scope
 from standfast.settings import Settings
 from standfast.storage.external import external_storage, retrieved
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.web_address import origin
 
 PREFIX = "/codec"

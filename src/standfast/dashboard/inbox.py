@@ -20,7 +20,7 @@ from standfast.listing import ListedTicket, WaitingPage
 from standfast.outcome import State
 from standfast.safety.conflicts import on_the_same_rows
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 PAGE = 25
 """Tickets on a page; of those that don't wait, the newest are shown."""

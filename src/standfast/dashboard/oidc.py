@@ -24,7 +24,7 @@ from standfast.decision import Mode
 from standfast.errors import InvalidInput, ServiceUnavailable
 from standfast.settings import Dashboard
 from standfast.sign_in import Oidc
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 logger = logging.getLogger("standfast.dashboard")
 

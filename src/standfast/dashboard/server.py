@@ -13,7 +13,7 @@ from standfast.client import Standfast
 from standfast.dashboard.app import build_app
 from standfast.errors import InvalidInput
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.web_address import LOOPBACK
 
 _GRACE_SECONDS = 5

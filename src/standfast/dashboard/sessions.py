@@ -12,7 +12,8 @@ from standfast.decision import Mode
 from standfast.domain import Record
 from standfast.errors import InvalidInput, NotPermitted
 from standfast.scope import Scope
-from standfast.store.connections import Connection, Databases
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases
 from standfast.store.sql import statements
 from standfast.system_user import system_user
 

@@ -16,7 +16,7 @@ from standfast.documents import validate
 from standfast.domain import Record, Submission
 from standfast.errors import InvalidInput, NotPermitted
 from standfast.scope import Scope
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.store.sql import statements
 from standfast.ticket import Identifier, Text
 

@@ -16,7 +16,7 @@ from standfast.decision import Mode
 from standfast.domain import digest
 from standfast.errors import NotPermitted
 from standfast.sign_in import TrustedProxy
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 logger = logging.getLogger("standfast.dashboard")
 

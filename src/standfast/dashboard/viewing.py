@@ -7,7 +7,7 @@ from standfast.codec.sealing import Seal
 from standfast.dashboard.sessions import Session
 from standfast.domain import digest
 from standfast.outcome import State
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.view import TicketView
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from standfast.doctor import clocks
 from standfast.doctor.check import Check
-from standfast.store.connections import POOL_SIZE, Connection, address, open_connection
+from standfast.store.connections import Connection, address, open_connection
+from standfast.store.databases import POOL_SIZE
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "server.sql")

@@ -18,7 +18,8 @@ from standfast.safety.effect import Effect
 from standfast.safety.measurement import Meter, apply, twin
 from standfast.safety.protocol import OperationRefused
 from standfast.steps import ExecuteRequest, Recalled, RecallRequest, Settled
-from standfast.store.connections import Connection, Databases, Role
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases, Role
 
 _LAST = 2**31 - 1  # an attempt that none overtakes
 _TRIES = 3  # transactions that others got in the way of; then the activity is retried with a growing interval

@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from standfast.settings import Dashboard, Settings, Target
 from standfast.steps import Pool
-from standfast.store.connections import Role
+from standfast.store.databases import Role
 
 Document = dict[str, Any]
 _DURATION = TypeAdapter(timedelta)

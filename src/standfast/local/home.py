@@ -59,6 +59,8 @@ class Home:
         """
         try:
             yield
+        except (ConnectionError, TimeoutError):  # are OSErrors, too, but of no file
+            raise
         except OSError as error:
             raise InvalidInput(f"{self.folder} can't be used: {error}; set STANDFAST_HOME to another folder") from error
 

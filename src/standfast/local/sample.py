@@ -12,7 +12,8 @@ from standfast.safety.access import constrained
 from standfast.safety.constraints import parse_constraints
 from standfast.safety.versions import append, read_latest
 from standfast.settings import Settings, Target
-from standfast.store.connections import Databases, Role, open_connection
+from standfast.store.connections import open_connection
+from standfast.store.databases import Databases, Role
 from standfast.store.migrate import migrate_target
 from standfast.store.roles import role_name
 

@@ -23,7 +23,7 @@ from standfast.local.supervisor import Event, Service, Status, Supervisor
 from standfast.local.temporal import NAMESPACE, TemporalServer
 from standfast.settings import Control, Encryption, Settings, Temporal
 from standfast.steps import Pool
-from standfast.store.connections import Role
+from standfast.store.databases import Role
 from standfast.store.migrate import migrate_control
 from standfast.store.roles import CONTROL_ROLE, JOURNAL_ROLE, STORAGE_ROLE
 from standfast.web_address import origin

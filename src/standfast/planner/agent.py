@@ -14,7 +14,7 @@ from standfast.planner.playbooks import Playbook, PlaybookChoice
 from standfast.planner.prompt import instructions
 from standfast.planner.tools import DatabaseTools, ToolDeps
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 LOCAL = "local"
 _NAME = "planner"  # stands in activity names, hence in histories

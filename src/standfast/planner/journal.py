@@ -6,7 +6,6 @@ attempt finds it there and calls nobody. It is encrypted there as it is in Tempo
 """
 
 import asyncio
-import itertools
 import logging
 import time
 from decimal import Decimal
@@ -26,7 +25,7 @@ from standfast.codec.reading import of_workflow
 from standfast.errors import ServiceUnavailable, StandfastError, UnknownKey
 from standfast.steps import PLAN
 from standfast.storage.contents import unmarked
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "journal.sql")
@@ -74,19 +73,20 @@ class _Journaled(ActivityInboundInterceptor):
         """
         info = activity.info()
         attempts_are_few = info.retry_policy is not None and info.retry_policy.maximum_attempts > 0
+        try:
+            return await self._look()
+        except (ServiceUnavailable, UnknownKey) as error:
+            if not attempts_are_few:
+                raise
+            logger.warning("%s waits for the journal: %s", info.workflow_id, error)
         give_up = time.monotonic() + steps.MODEL_GIVE_UP.total_seconds()
-        for looks in itertools.count(1):
+        while True:
+            await asyncio.sleep(_PAUSE)
             try:
                 return await self._look()
             except (ServiceUnavailable, UnknownKey) as error:
-                if not attempts_are_few:
-                    raise
                 if time.monotonic() > give_up:
                     raise ApplicationError(str(error), type=error.code, non_retryable=True) from error
-                if looks == 1:
-                    logger.warning("%s waits for the journal: %s", info.workflow_id, error)
-            await asyncio.sleep(_PAUSE)
-        raise AssertionError
 
     async def _look(self) -> Payload | None:
         async with self._databases.journal() as connection:

@@ -19,7 +19,7 @@ from standfast.planner.own_agent import OwnFunction, load_agent
 from standfast.planner.playbooks import load_playbooks
 from standfast.planner.workflow import PLANNER_OF_WORKER, PlannerWorkflow
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 _PayloadConverter = sharing(PydanticAIPayloadConverter)
 

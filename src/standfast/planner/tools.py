@@ -14,7 +14,8 @@ from pydantic_core import to_json
 from standfast.context import Table
 from standfast.domain import MASK, MAX_SAFE_INTEGER, Record
 from standfast.store.catalog import Catalog, Relation, read_catalog
-from standfast.store.connections import Connection, Databases, Role
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases, Role
 
 MAX_ROWS = 20
 MAX_BYTES = 16 * 1024

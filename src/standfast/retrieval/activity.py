@@ -12,7 +12,7 @@ from standfast.safety.access import masked_columns
 from standfast.safety.versions import read_latest
 from standfast.steps import GATHER
 from standfast.store.catalog import Catalog, read_catalog
-from standfast.store.connections import Databases, Role
+from standfast.store.databases import Databases, Role
 from standfast.store.sql import statements
 from standfast.ticket import Ticket
 

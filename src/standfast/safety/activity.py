@@ -16,7 +16,8 @@ from standfast.safety.validation import Circumstances, assess, fingerprint
 from standfast.safety.versions import read_latest
 from standfast.settings import Settings
 from standfast.steps import Rehearsed, RehearseRequest, ValidateRequest
-from standfast.store.connections import Connection, Databases, Role, server_time
+from standfast.store.connections import Connection, server_time
+from standfast.store.databases import Databases, Role
 from standfast.store.takeover import session_name, take_over
 from standfast.ticket import Ticket
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from standfast.documents import read_json, validate
-from standfast.errors import ServiceUnavailable
+from standfast.errors import ServiceUnavailable, first_line
 from standfast.plan import Plan
 from standfast.report import SafetyReport
 from standfast.safety.constraints import Constraints, default_constraints
@@ -70,7 +70,7 @@ async def _twins(url: str, constraints: Constraints) -> AsyncIterator[tuple[Conn
             await check_against_schema(change, constraints, source="constraints")
             yield change, observer
         except psycopg.OperationalError as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise ServiceUnavailable(f"PostgreSQL at {address(url)} was lost: {reason}") from error
 
 

@@ -14,7 +14,8 @@ from standfast.safety.constraints import Constraints
 from standfast.safety.grounding import Ground
 from standfast.safety.validation import Circumstances, assess
 from standfast.settings import Settings
-from standfast.store.connections import Databases, Role, server_time
+from standfast.store.connections import server_time
+from standfast.store.databases import Databases, Role
 from standfast.view import TicketView
 
 

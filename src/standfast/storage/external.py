@@ -16,7 +16,7 @@ from temporalio.converter import (
 
 from standfast.settings import Settings
 from standfast.storage.postgres import PostgresDriver
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 
 class _ForReplay(StorageDriver):

@@ -14,7 +14,8 @@ from temporalio.converter import (
 
 from standfast.errors import PayloadLost
 from standfast.storage.contents import content_of, unmarked
-from standfast.store.connections import Connection, Databases
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases
 from standfast.store.sql import statements
 
 _SQL = statements(__package__, "payloads.sql")

@@ -16,7 +16,8 @@ import psycopg
 
 from standfast.errors import InvalidInput, NotMigrated, NotPermitted, ServiceUnavailable
 from standfast.store import roles
-from standfast.store.connections import Connection, Role, address, open_connection
+from standfast.store.connections import Connection, address, open_connection
+from standfast.store.databases import Role
 from standfast.store.sql import read, statements
 
 Accesses = Callable[[Connection, Sequence[str]], Awaitable[Sequence[roles.Access]]]
@@ -146,17 +147,18 @@ def _place(connection: Connection) -> str:
     return f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
 
 
-async def require_schema(connection: Connection, kind: Kind) -> None:
-    """Make sure that all migrations were applied.
+async def require_schema(connection: Connection, kind: Kind) -> int:
+    """Return the number of the newest migration, which was applied.
 
     Raises:
-        NotMigrated: one was not.
+        NotMigrated: it was not.
         InvalidInput, NotPermitted: as `schema_version` does.
     """
     version, newest = await schema_version(connection, kind), migrations(kind)[-1].number
     if version < newest:
         place = f"{_place(connection)}: the {kind} schema"
         raise NotMigrated(f"{place} is at version {version} of {newest}; run `standfast migrate`")
+    return version
 
 
 async def _migrate(

@@ -13,7 +13,8 @@ from enum import StrEnum
 from psycopg import sql
 
 from standfast.errors import InvalidInput
-from standfast.store.connections import PINNED, Connection, Role
+from standfast.store.connections import PINNED, Connection
+from standfast.store.databases import Role
 from standfast.store.names import too_many_bytes
 from standfast.store.sql import statements
 

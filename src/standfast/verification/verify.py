@@ -17,7 +17,8 @@ from standfast.domain import Record
 from standfast.errors import NotPermitted
 from standfast.settings import Settings, Target
 from standfast.storage.external import external_storage
-from standfast.store.connections import Connection, Databases
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases
 from standfast.verification import chain, streams, traces
 from standfast.verification.checks import problems
 from standfast.verification.evidence import Executed, Placed, Problem, Run, Ticket, Trace, place

@@ -9,7 +9,7 @@ from standfast.decision import Mode
 from standfast.errors import InvalidInput
 from standfast.scope import Scope
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 TABLE = {"support": (Scope.VIEW, Scope.SUBMIT), "approvers": (Scope.DECIDE,)}
 

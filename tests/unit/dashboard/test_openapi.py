@@ -23,7 +23,7 @@ from standfast.dashboard.reading import read_query
 from standfast.decision import Refusal
 from standfast.errors import InvalidInput
 from standfast.settings import Encryption, Settings, Target
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 SETTINGS = Settings(
     targets={"shop": Target(), "crm": Target()}, default_target="shop", encryption=Encryption(enabled=False)

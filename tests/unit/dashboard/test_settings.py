@@ -10,9 +10,10 @@ from standfast.dashboard.oidc import Provider
 from standfast.dashboard.server import serve
 from standfast.decision import Mode
 from standfast.errors import InvalidInput
+from standfast.layers import load_settings
 from standfast.local import configuration
 from standfast.scope import Scope
-from standfast.settings import Dashboard, Settings, load_settings
+from standfast.settings import Dashboard, Settings
 from standfast.sign_in import Oidc
 
 URL = "https://standfast.example.com"

@@ -8,7 +8,7 @@ import pytest
 from standfast.errors import InvalidInput
 from standfast.planner.registrations import planner_registrations
 from standfast.settings import Settings
-from standfast.store.connections import Databases
+from standfast.store.databases import Databases
 
 
 def serve(**planner: Any) -> None:

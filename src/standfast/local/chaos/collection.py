@@ -26,7 +26,8 @@ from standfast.local.home import Home
 from standfast.local.sample import TARGET
 from standfast.settings import Settings
 from standfast.steps import Pool
-from standfast.store.connections import Connection, Databases, Role
+from standfast.store.connections import Connection
+from standfast.store.databases import Databases, Role
 from standfast.store.observing import observing
 from standfast.store.sql import statements
 from standfast.verification.verify import verify

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Iterable
 from temporalio.client import Client, WorkflowHistory
 
 from standfast import cluster
+from standfast.layers import load_settings
 from standfast.replay import replayed
-from standfast.settings import Settings, load_settings
+from standfast.settings import Settings
 from standfast.steps import Pool, is_planner
 
 
