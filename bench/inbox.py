@@ -117,8 +117,8 @@ async def _fill(installation: Installation, number: int) -> None:
     ):
         for n in range(number):
             await _note(connection, _ticket(n), str(n // (2 * len(_TARGETS))))
-    narrowed = installation.client.narrowed()
-    while await installation.client.waiting_count(narrowed) < number:  # noqa: ASYNC110 - the server counts
+    narrowed = installation.client.lists.narrowed()
+    while await installation.client.lists.waiting_count(narrowed) < number:  # noqa: ASYNC110 - the server counts
         await asyncio.sleep(_LOOK)
 
 

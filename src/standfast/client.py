@@ -1,7 +1,6 @@
 """The one way in: submit, look, decide, cancel. Page, command line and API stand on this class."""
 
 import asyncio
-import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -23,7 +22,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from standfast import audit, cluster, listing, visibility
+from standfast import audit, cluster, listing
 from standfast.carried import Start
 from standfast.codec.reading import reveal
 from standfast.codec.requesters import requester_marks
@@ -35,7 +34,6 @@ from standfast.errors import (
     DecisionRefused,
     DecisionUnheard,
     DecisionUnrecorded,
-    InvalidInput,
     NotPermitted,
     ServiceUnavailable,
     StandfastError,
@@ -43,7 +41,7 @@ from standfast.errors import (
     UnknownTicket,
 )
 from standfast.histories import Histories
-from standfast.listing import ListedTicket, Narrowed, Waiting, WaitingPage
+from standfast.lists import Lists
 from standfast.outcome import Outcome, State
 from standfast.rehearsal import RehearsalWorkflow
 from standfast.safety.conflicts import on_the_same_rows
@@ -57,7 +55,7 @@ from standfast.store.databases import Databases
 from standfast.submission import DIGEST, start_options
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry
-from standfast.translation import ANSWER, of_temporal, of_ticket
+from standfast.translation import ANSWER, of_ticket
 from standfast.undo import undo_ticket
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
@@ -71,7 +69,6 @@ _ON_RECORD = timedelta(seconds=40)  # longer than the workflow tries to put a de
 # On one ticket at a time. A workflow takes ten updates; Temporal turns further ones away, and people would have to
 # repeat them.
 _DECISIONS = 5
-_RULE = r"[a-z][a-z0-9_.-]{0,99}"
 
 
 class Submitted(Record):
@@ -80,14 +77,6 @@ class Submitted(Record):
     workflow_id: str
     started: bool
     """False if the same ticket was submitted before."""
-
-
-class Listed(Record):
-    """A page of a list of tickets."""
-
-    tickets: tuple[TicketRow, ...]
-    next: str | None
-    """What the next page begins after; None: there is none."""
 
 
 class Standfast:
@@ -101,6 +90,8 @@ class Standfast:
         self._delivering = WeakValueDictionary[str, asyncio.Semaphore]()
         self._known_facts = KnownFacts()
         self._histories = Histories(temporal, settings, databases)
+        self.lists = Lists(temporal, settings)
+        """Lists of tickets."""
 
     @classmethod
     @asynccontextmanager
@@ -199,111 +190,6 @@ class Standfast:
                 failure = failed[-1].failure
                 await reveal([failure], self._temporal.data_converter)
                 raise ServiceUnavailable(f"{workflow_id} stands still, its worker fails on it: {failure.message}")
-
-    async def tickets(
-        self,
-        states: Sequence[State] = (),
-        targets: Sequence[str] = (),
-        limit: int = 200,
-        since: datetime | None = None,
-    ) -> list[TicketRow]:
-        """Return the newest tickets, newest first, from Temporal's visibility store, which lags a little behind.
-
-        With `since`, only those that were submitted later, or whose history began anew later, as long ones do.
-
-        Raises:
-            UnknownTarget: the settings don't name one of the targets.
-            ServiceUnavailable: Temporal can't be reached.
-        """
-        query = self._query(states, targets, since)
-        with of_temporal():
-            return await listing.newest(self._temporal, query, limit)
-
-    async def page(
-        self, states: Sequence[State] = (), targets: Sequence[str] = (), *, limit: int, after: str | None = None
-    ) -> Listed:
-        """Return the page of tickets `after` the one of which that is the `next`, with at most `limit` of them.
-
-        Open tickets come first, newest first, then ended ones, latest end first, as Temporal's visibility store has
-        them; it lags a little behind.
-
-        Raises:
-            UnknownTarget: the settings don't name one of the targets.
-            InvalidInput: `after` is the `next` of no page.
-            ServiceUnavailable: Temporal can't be reached.
-        """
-        found = self._temporal.list_workflows(
-            self._query(states, targets), page_size=limit, next_page_token=listing.page_token(after) if after else None
-        )
-        with of_temporal():
-            await found.fetch_next_page()
-        more = found.next_page_token
-        return Listed(
-            tickets=tuple(map(listing.row, found.current_page or ())), next=listing.page_name(more) if more else None
-        )
-
-    def _query(self, states: Sequence[State], targets: Sequence[str], since: datetime | None = None) -> str:
-        for target in targets:
-            self._settings.target(target)
-        query = listing.tickets_in(states)
-        if targets:
-            query += f" AND {listing.one_of(visibility.TARGET.name, targets)}"
-        if since:
-            query += f" AND {listing.started_after(since)}"
-        return query
-
-    async def rows(self, workflow_ids: Sequence[str]) -> dict[str, TicketRow]:
-        """Return tickets by their workflow ids, as Temporal's visibility store has them; it may not have all.
-
-        Raises:
-            ServiceUnavailable: Temporal can't be reached.
-        """
-        query = f"{listing.tickets_in()} AND {listing.one_of('WorkflowId', workflow_ids)}"
-        with of_temporal():
-            return {found.id: listing.row(found) async for found in self._temporal.list_workflows(query)}
-
-    def narrowed(self, *, target: str = "", requester: str = "", rule: str = "") -> Narrowed:
-        """Return what a list for people is narrowed to; empty means everything.
-
-        Raises:
-            UnknownTarget: the settings don't name the target.
-            InvalidInput: no rule can have this id.
-        """
-        if target:
-            self._settings.target(target)
-        if rule and not re.fullmatch(_RULE, rule):
-            raise InvalidInput(f"rule is {rule[:80]!r}; expected the id of a rule, such as rows.limit")
-        marks = requester_marks(self._temporal.data_converter, requester) if requester else ()
-        return Narrowed(target=target, rule=rule, requester_marks=marks)
-
-    async def waiting(
-        self, narrowed: Narrowed, size: int, *, after: int | None = None, before: int | None = None
-    ) -> WaitingPage:
-        """Return tickets that wait for a person, the most dangerous first, then the longest waiting. Asks no workflow.
-
-        Raises:
-            ServiceUnavailable: Temporal can't be reached.
-        """
-        with of_temporal():
-            return await Waiting(self._temporal, narrowed).page(size, after=after, before=before)
-
-    async def waiting_count(self, narrowed: Narrowed) -> int:
-        """Return how many tickets wait for a person.
-
-        Raises:
-            ServiceUnavailable: Temporal can't be reached.
-        """
-        with of_temporal():
-            return await Waiting(self._temporal, narrowed).count()
-
-    async def listed(self, narrowed: Narrowed, states: Sequence[State], limit: int) -> list[ListedTicket]:
-        """Return tickets in some of the states, newest first, with what people want to know. Asks no workflow.
-
-        Raises:
-            ServiceUnavailable: Temporal can't be reached.
-        """
-        with of_temporal():
-            return await listing.others(self._temporal, narrowed, states, limit)
 
     async def row(self, workflow_id: str) -> TicketRow:
         """Return one ticket as Temporal has it at this moment.
@@ -407,7 +293,7 @@ class Standfast:
         if self._databases is None:
             raise NotPermitted("this process has no URL of the control database; set control.url")
         as_of = datetime.now(UTC)
-        rows = await self.tickets(targets=targets, since=since, limit=limit)
+        rows = await self.lists.tickets(targets=targets, since=since, limit=limit)
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def read(row: TicketRow) -> TicketFacts | None:
@@ -604,7 +490,7 @@ class Standfast:
             return ()
         async with self._databases.control() as connection:
             noted = (await on_the_same_rows(connection, [view.workflow_id])).get(view.workflow_id, ())
-        known = await self.rows(noted) if noted else {}
+        known = await self.lists.rows(noted) if noted else {}
         return tuple(other for other in noted if other in known and known[other].state is State.WAITING)
 
     async def undo(self, workflow_id: str, *, by: str) -> Submitted:

@@ -64,7 +64,7 @@ async def schemathesis(folder: Path, configuration: str, *arguments: str) -> tup
 
 async def known(installation: Installation) -> dict[str, Any]:
     first, second = [await waiting(installation, refund(order), **about(order)) for order in (1040, 1041)]
-    page = await installation.client.page(limit=1)
+    page = await installation.client.lists.page(limit=1)
     return {"waiting": first.ticket.id, "cancelled": second.ticket.id, "after": page.next}
 
 

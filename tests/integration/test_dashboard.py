@@ -319,7 +319,7 @@ async def test_the_inbox_lists_what_waits_and_filters_it(
 
 
 async def waiting_ids(installation: Installation) -> set[str]:
-    return {row.workflow_id for row in await installation.client.tickets([State.WAITING])}
+    return {row.workflow_id for row in await installation.client.lists.tickets([State.WAITING])}
 
 
 async def until_listed(installation: Installation, *views: TicketView) -> None:

@@ -89,7 +89,7 @@ async def until(condition: Callable[[], Any]) -> Any:
 
 async def until_count(installation: Installation, narrowed: Narrowed, number: int) -> None:
     async def counted() -> bool:
-        return await installation.client.waiting_count(narrowed) == number
+        return await installation.client.lists.waiting_count(narrowed) == number
 
     await until(counted)
 
@@ -159,7 +159,7 @@ async def test_a_decision_that_no_worker_hears_says_for_how_long_it_was_waited_f
 async def crowd(installation: Installation, temporal: Client) -> tuple[Narrowed, list[str]]:
     """Tickets of all dangers, bunched and at one time, and how they should be listed."""
     requester = f"{uuid4().hex[:12]}@example.com"
-    narrowed = installation.client.narrowed(requester=requester)
+    narrowed = installation.client.lists.narrowed(requester=requester)
     dangers = [Danger.LASTING] * 9 + [Danger.DELETING] * 11 + [Danger.ORDINARY] * (MANY - 20)
     days = [4] + [3] * 30 + [0] * (MANY - 31)
     tickets = [ticket(requester, f"{number}") for number in range(MANY)]
@@ -171,7 +171,7 @@ async def crowd(installation: Installation, temporal: Client) -> tuple[Narrowed,
     for some in range(0, MANY, 10):
         await asyncio.gather(*map(start, range(some, min(MANY, some + 10))))
     await until_count(installation, narrowed, MANY)
-    found = (await installation.client.waiting(narrowed, MANY)).tickets
+    found = (await installation.client.lists.waiting(narrowed, MANY)).tickets
     assert {one.workflow_id for one in found} == {one.workflow_id for one in tickets}
     assert [one.place for one in found] == sorted(one.place for one in found)
     return narrowed, [one.workflow_id for one in found]
@@ -186,9 +186,9 @@ async def test_every_ticket_is_on_one_page_there_and_back(
     installation: Installation, crowd: tuple[Narrowed, list[str]], size: int
 ) -> None:
     narrowed, in_order = crowd
-    pages = [await installation.client.waiting(narrowed, size)]
+    pages = [await installation.client.lists.waiting(narrowed, size)]
     while pages[-1].following:
-        pages.append(await installation.client.waiting(narrowed, size, after=pages[-1].tickets[-1].place))
+        pages.append(await installation.client.lists.waiting(narrowed, size, after=pages[-1].tickets[-1].place))
     assert [one for page in pages for one in ids(page)] == in_order
     assert all(page.total == MANY for page in pages)
     seen = 0
@@ -198,7 +198,7 @@ async def test_every_ticket_is_on_one_page_there_and_back(
         seen += len(page.tickets)
     page, back = pages[-1], ids(pages[-1])
     while page.skipped:
-        page = await installation.client.waiting(narrowed, size, before=page.tickets[0].place)
+        page = await installation.client.lists.waiting(narrowed, size, before=page.tickets[0].place)
         back = ids(page) + back if page.skipped else back
     assert back == in_order[-len(back) :]
     assert len(back) >= MANY - size - 2
@@ -209,7 +209,7 @@ async def test_pages_are_plain_links(
     installation: Installation, crowd: tuple[Narrowed, list[str]], approver: httpx.AsyncClient
 ) -> None:
     narrowed, in_order = crowd
-    page = await installation.client.waiting(narrowed, 1)
+    page = await installation.client.lists.waiting(narrowed, 1)
     assert page.tickets[0].summary is not None
     requester = page.tickets[0].summary.requester
     text = await shown(approver, MANY, requester=requester)
@@ -231,7 +231,7 @@ async def test_a_page_whose_tickets_were_all_decided_meanwhile_is_the_last_one(
     installation: Installation, crowd: tuple[Narrowed, list[str]]
 ) -> None:
     narrowed, in_order = crowd
-    page = await installation.client.waiting(narrowed, 20, after=10**15 - 1)
+    page = await installation.client.lists.waiting(narrowed, 20, after=10**15 - 1)
     assert ids(page) == in_order[-len(page.tickets) :]
     assert page.following == 0
 
@@ -255,10 +255,10 @@ async def test_a_namespace_that_is_none_is_named_whatever_is_asked_for(installat
     config = (await cluster.connect(installation.settings)).config() | {"namespace": "nowhere"}
     elsewhere = Standfast(Client(**config), installation.settings)
     for question in (
-        elsewhere.tickets(),
-        elsewhere.page(limit=1),
-        elsewhere.rows(["ticket/shop/1"]),
-        elsewhere.waiting_count(elsewhere.narrowed()),
+        elsewhere.lists.tickets(),
+        elsewhere.lists.page(limit=1),
+        elsewhere.lists.rows(["ticket/shop/1"]),
+        elsewhere.lists.waiting_count(elsewhere.lists.narrowed()),
         elsewhere.view("ticket/shop/1"),
     ):
         with pytest.raises(InvalidInput, match=r"Temporal has no namespace 'nowhere'; .* temporal\.namespace"):
@@ -306,11 +306,11 @@ async def test_after_a_rotation_of_keys_a_requester_is_found_by_old_and_new_ones
         temporal = await cluster.connect(with_ring(installation.settings, ring))
         await wait_in_vain(temporal, ticket(somebody), report())
     async with Standfast.connect(with_ring(installation.settings, new)) as client:
-        narrowed = client.narrowed(requester=somebody)
+        narrowed = client.lists.narrowed(requester=somebody)
         assert len(set(narrowed.requester_marks)) == 2
 
         async def both() -> bool:
-            return len((await client.waiting(narrowed, 10)).tickets) == 2
+            return len((await client.lists.waiting(narrowed, 10)).tickets) == 2
 
         await until(both)
 
@@ -324,11 +324,11 @@ def with_ring(settings: Settings, ring: KeyRing) -> Settings:
 async def test_tickets_of_a_batch_are_found_by_their_requester(installation: Installation, somebody: str) -> None:
     risky = {"operations": [{"sql": "DELETE FROM shop.refunds WHERE order_id = $1", "params": [1]}]}
     tickets = [ticket(somebody, metadata={"plan": risky}) for _ in range(2)]
-    narrowed = installation.client.narrowed(requester=somebody)
+    narrowed = installation.client.lists.narrowed(requester=somebody)
     async with batching(installation) as batches:
         batch = await batches.start(tickets)
         await until_count(installation, narrowed, 2)
-        assert set(ids(await installation.client.waiting(narrowed, 10))) == {one.workflow_id for one in tickets}
+        assert set(ids(await installation.client.lists.waiting(narrowed, 10))) == {one.workflow_id for one in tickets}
         for one in tickets:
             await batches.decide(one, DecisionVerdict.REJECT)
         await batches.end(batch)
@@ -449,11 +449,11 @@ async def test_of_many_tickets_the_newest_are_counted_and_listed_though_older_on
             await temporal.get_workflow_handle(one.workflow_id).terminate()
 
     async def newest(limit: int) -> list[str]:
-        return [row.workflow_id for row in await installation.client.tickets((), ["bank"], limit, began)]
+        return [row.workflow_id for row in await installation.client.lists.tickets((), ["bank"], limit, began)]
 
     in_order = [one.workflow_id for one in reversed(tickets)]
     assert await eventually(lambda: newest(100), lambda found: len(found) == len(tickets)) == in_order
-    await until_count(installation, installation.client.narrowed(requester=somebody), 15)
+    await until_count(installation, installation.client.lists.narrowed(requester=somebody), 15)
     for limit in (1, 12, 20, 29, 30):
         assert await newest(limit) == in_order[:limit]
     assert (await installation.client.stats(["bank"], began, 12)).tickets == {State.FAILED: 12}
@@ -497,7 +497,7 @@ async def test_an_open_list_is_told_of_a_new_ticket_and_of_its_end(
 async def test_the_visibility_store_holds_no_personal_data(installation: Installation, somebody: str) -> None:
     view = await waiting(installation, delete(1026), title=f"About {somebody}", requester=somebody, **about(1026))
     temporal = await cluster.connect(installation.settings)
-    narrowed = installation.client.narrowed(requester=somebody)
+    narrowed = installation.client.lists.narrowed(requester=somebody)
     await until_count(installation, narrowed, 1)
     (found,) = [one async for one in temporal.list_workflows(f'WorkflowId = "{view.workflow_id}"')]
     raw = found.raw_info.SerializeToString()

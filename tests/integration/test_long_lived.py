@@ -154,7 +154,7 @@ async def test_a_ticket_that_is_planned_often_continues_as_new_and_remembers_eve
         assert len(runs) > 3
         assert max(run.history_length for run in runs) < 80
 
-        assert [row.workflow_id for row in await shop.client.tickets()] == [workflow_id]
+        assert [row.workflow_id for row in await shop.client.lists.tickets()] == [workflow_id]
         timeline = await shop.client.history(workflow_id)
         assert [entry.step for entry in timeline].count("execution") == 1
         assert sum(entry.what == "update decide" for entry in timeline) == 4

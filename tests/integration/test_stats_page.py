@@ -165,7 +165,7 @@ async def test_tickets_that_have_ended_are_read_once_however_often_and_by_how_ma
         asked = Figures(standfast, shop.settings)
         answers = await asyncio.gather(*(asked.newest("24h", "") for _ in range(5)), asked.newest("7d", "shop"))
         assert len({answer.as_of for answer in answers}) == 2  # one of each choice
-        rows = await standfast.tickets()
+        rows = await standfast.lists.tickets()
         for row in rows:
             assert counting.fetched[row.workflow_id] == (1 if row.state.is_end else 2)
         assert (await asked.newest("24h", "")).as_of == answers[0].as_of

@@ -120,7 +120,9 @@ async def test_a_ticket_with_20_mb_goes_through_every_step(stored: Stored) -> No
     async with serving(installation.settings, *Pool), connected(installation.settings) as client:
         rows = large(20)
         workflow_id = await installation.submit(refund(1000), metadata={"plan": refund(1000), "rows": rows})
-        await eventually(lambda: installation.client.tickets([State.WAITING]), lambda found: workflow_id in ids(found))
+        await eventually(
+            lambda: installation.client.lists.tickets([State.WAITING]), lambda found: workflow_id in ids(found)
+        )
         view = await installation.client.view(workflow_id)
         assert view.context is not None
         assert view.context.ticket.metadata["rows"] == rows

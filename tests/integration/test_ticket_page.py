@@ -393,7 +393,7 @@ async def test_the_time_to_decide_goes_on_when_a_plan_is_rehearsed_again_and_beg
     view = await waiting(installation, refund(1026), **about(1026))
 
     async def since() -> datetime | None:
-        listed = (await installation.client.waiting(Narrowed(), 1_000)).tickets
+        listed = (await installation.client.lists.waiting(Narrowed(), 1_000)).tickets
         return next((t.summary.waiting_since for t in listed if t.workflow_id == view.workflow_id and t.summary), None)
 
     async def rehearsed_since(before: TicketView) -> TicketView:

@@ -287,7 +287,7 @@ async def test_a_ticket_that_was_terminated_from_outside_is_listed_as_failed(
     await temporal.get_workflow_handle(workflow_id).terminate()
 
     async def listed(*states: State) -> list[str]:
-        return [row.workflow_id for row in await installation.client.tickets(states)]
+        return [row.workflow_id for row in await installation.client.lists.tickets(states)]
 
     while workflow_id not in await listed(State.FAILED):  # noqa: ASYNC110 - visibility lags behind
         await asyncio.sleep(0.05)
@@ -462,7 +462,7 @@ async def test_lists_show_a_state_that_lasts(postgres: str, own_temporal: str, m
         await elsewhere.constrain(CONSTRAINTS)
         async with serving(settings, Pool.CORE, Pool.LLM):
             workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
-            (listed,) = await eventually(lambda: client.tickets([State.EXECUTING]), bool)
+            (listed,) = await eventually(lambda: client.lists.tickets([State.EXECUTING]), bool)
             assert listed.workflow_id == workflow_id
             async with serving(settings, Pool.DATABASE):
                 assert (await client.wait(workflow_id)).state is State.DONE
@@ -479,11 +479,11 @@ async def test_lists_show_an_end_that_is_not_on_record_yet(
         elsewhere = Installation(settings, client, owner)
         await elsewhere.constrain(CONSTRAINTS)
         workflow_id = await elsewhere.submit(set_status(1000), **about(1000))
-        await eventually(lambda: client.tickets([State.EXECUTING]), bool)
+        await eventually(lambda: client.lists.tickets([State.EXECUTING]), bool)
         with psycopg.connect(postgres, dbname=f"{database}_control") as held:
             held.execute("LOCK TABLE standfast.audit IN EXCLUSIVE MODE")
             async with serving(settings, Pool.DATABASE):
-                (listed,) = await eventually(lambda: client.tickets([State.DONE]), bool)
+                (listed,) = await eventually(lambda: client.lists.tickets([State.DONE]), bool)
             assert (listed.workflow_id, listed.closed_at) == (workflow_id, None)
         assert (await client.wait(workflow_id)).state is State.DONE
 

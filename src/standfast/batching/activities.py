@@ -129,7 +129,7 @@ class _Looks:
     async def look(self, workflow_ids: Mapping[int, str]) -> None:
         """Look at tickets, given by their positions."""
         # The visibility store lags behind, and that of the embedded server reads all that it has to find these.
-        rows = await self._tickets.rows(list(workflow_ids.values())) if len(workflow_ids) > _FEW else {}
+        rows = await self._tickets.lists.rows(list(workflow_ids.values())) if len(workflow_ids) > _FEW else {}
         await together(self._see(position, one, rows.get(one)) for position, one in workflow_ids.items())
 
     async def _meet(self, numbered: NumberedTicket) -> None:

@@ -216,7 +216,7 @@ async def _views(invocation: Invocation, target: str, tickets: int) -> "list[Tic
     """Return the newest tickets of the target that had a report."""
     views: list[TicketView] = []
     async with invocation.client() as client:
-        for row in await client.tickets(targets=[target], limit=_WITH_REPORT * tickets):
+        for row in await client.lists.tickets(targets=[target], limit=_WITH_REPORT * tickets):
             if row.risk is not None and len(views) < tickets:
                 with suppress(UnknownTicket):  # it ended long ago, and Temporal has removed it
                     views.append(await client.view(row.workflow_id))

@@ -72,7 +72,7 @@ def list_(invocation: Invocation, states: tuple[str, ...], targets: tuple[str, .
 
     async def work() -> None:
         async with invocation.client() as client:
-            rows = await client.tickets([State(state) for state in states], targets, limit)
+            rows = await client.lists.tickets([State(state) for state in states], targets, limit)
         output = invocation.output
         if output.as_json:
             output.document(rows)

@@ -50,7 +50,7 @@ class Api:
     async def list(self, request: Request) -> Response:
         """Return a page of tickets."""
         query = read_query(ListQuery, request)
-        return _json(await self._standfast.page(query.state, query.target, limit=query.limit, after=query.after))
+        return _json(await self._standfast.lists.page(query.state, query.target, limit=query.limit, after=query.after))
 
     async def show(self, request: Request) -> Response:
         """Return one ticket whole."""

@@ -134,12 +134,12 @@ async def load(standfast: Standfast, wanted: Filter) -> Listing:
         InvalidInput: no rule can have the filter's id.
         ServiceUnavailable: Temporal can't be reached.
     """
-    narrowed = standfast.narrowed(target=wanted.target, requester=wanted.requester, rule=wanted.rule)
+    narrowed = standfast.lists.narrowed(target=wanted.target, requester=wanted.requester, rule=wanted.rule)
     if not wanted.state:
-        page = await standfast.waiting(narrowed, PAGE, after=wanted.after, before=wanted.before)
+        page = await standfast.lists.waiting(narrowed, PAGE, after=wanted.after, before=wanted.before)
         return Listing(waiting=page, others=())
-    others = await standfast.listed(narrowed, wanted.states, PAGE)
-    total = await standfast.waiting_count(narrowed)
+    others = await standfast.lists.listed(narrowed, wanted.states, PAGE)
+    total = await standfast.lists.waiting_count(narrowed)
     return Listing(waiting=WaitingPage(tickets=(), skipped=0, total=total), others=tuple(others))
 
 

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from standfast.client import Listed, Submitted
+from standfast.client import Submitted
 from standfast.dashboard.deciding import DecisionForm
 from standfast.decision import DecisionRecord
 from standfast.domain import Record, Submission
+from standfast.lists import Listed
 from standfast.outcome import State
 from standfast.scope import Scope
 from standfast.settings import TargetName
