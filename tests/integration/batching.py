@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
 from standfast import batch, cluster
@@ -59,11 +59,15 @@ class Batching:
     async def results(self, batch_id: str) -> list[Result]:
         return [result async for result in self.batches.results(batch_id)]
 
-    async def runs(self, batch_id: str) -> list[WorkflowExecution]:
-        """Return the runs of the batch's workflow, oldest first."""
-        query = f'WorkflowId = "{batch.workflow_id(batch_id)}"'
-        found = [run async for run in self.temporal.list_workflows(query)]
-        return sorted(found, key=lambda run: run.start_time)
+    async def runs(self, batch_id: str) -> list[WorkflowHistory]:
+        """Return the histories of the batch's workflow, newest run first; lists of workflows lag behind."""
+        runs: list[WorkflowHistory] = []
+        workflow, run_id = batch.workflow_id(batch_id), ""
+        while not runs or run_id:
+            history = await self.temporal.get_workflow_handle(workflow, run_id=run_id).fetch_history()
+            runs.append(history)
+            run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+        return runs
 
     async def scheduled(self, batch_id: str) -> AsyncIterator[str]:
         """Yield the activities of the batch's newest run, in their order."""
@@ -77,8 +81,7 @@ class Batching:
         converter, namespace = self.temporal.data_converter, self.temporal.namespace
         replayer = Replayer(workflows=[BatchWorkflow], data_converter=converter, namespace=namespace)
         for run in await self.runs(batch_id):
-            handle = self.temporal.get_workflow_handle(run.id, run_id=run.run_id)
-            await replayer.replay_workflow(await handle.fetch_history())
+            await replayer.replay_workflow(run)
 
     async def until_waiting(self, ticket: Ticket) -> TicketView:
         await eventually(lambda: self.is_started(ticket), bool)
