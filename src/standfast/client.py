@@ -55,7 +55,7 @@ from standfast.store.databases import Databases
 from standfast.submission import DIGEST, start_options
 from standfast.ticket import Ticket
 from standfast.timeline import TimelineEntry
-from standfast.translation import ANSWER, of_ticket
+from standfast.translation import ANSWER, asked, of_ticket
 from standfast.undo import undo_ticket
 from standfast.view import TicketView
 from standfast.visibility import TicketRow
@@ -165,9 +165,10 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
+        handle = self._handle(workflow_id)
         with self._translated(workflow_id):
             try:
-                return await self._handle(workflow_id).query(TicketWorkflow.view, rpc_timeout=ANSWER)
+                return await asked(lambda: handle.query(TicketWorkflow.view, rpc_timeout=ANSWER))
             except (WorkflowQueryFailedError, RPCError):
                 await self._explain(workflow_id)
                 raise

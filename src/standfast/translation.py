@@ -1,9 +1,11 @@
 """Temporal's errors in our words, for everybody who asks it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
+from typing import TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
@@ -18,6 +20,28 @@ from standfast.errors import DecisionUnheard, InvalidInput, ServiceUnavailable, 
 
 ANSWER = timedelta(seconds=10)
 """How long a worker may take to answer for a workflow."""
+AHEAD = "a workflow task is about to begin; ask again in a moment"
+"""What a query is told that would have run its workflow ahead of Temporal, see `standfast.runner`."""
+_MOMENT = 0.25  # seconds
+
+Answer = TypeVar("Answer")
+
+
+async def asked(query: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Return a workflow's answer to a query, which is sent again while a workflow task is about to begin.
+
+    Raises:
+        WorkflowQueryFailedError: the workflow can't answer.
+        RPCError: Temporal, or every core worker, is away.
+    """
+    patience = monotonic() + ANSWER.total_seconds()
+    while True:
+        try:
+            return await query()
+        except WorkflowQueryFailedError as error:
+            if AHEAD not in str(error) or monotonic() > patience:
+                raise
+        await asyncio.sleep(_MOMENT)
 
 
 @contextmanager

@@ -1,22 +1,29 @@
 """A batch goes on by itself whatever dies meanwhile, and each of its tickets is executed once."""
 
+import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import pytest
+
 from standfast import cluster
 from standfast.batch import Pace, TicketState
 from standfast.client import Standfast
+from standfast.errors import ServiceUnavailable
 from standfast.local import configuration, readiness
 from standfast.local.ports import free_port
-from standfast.local.supervisor import Event, Service, Supervisor
+from standfast.local.supervisor import Service, Supervisor
 from standfast.local.temporal import TemporalServer
 from standfast.settings import Settings
 from standfast.steps import Pool
-from tests.integration.batching import automatic, batching, once
+from tests.integration.batching import Batching, automatic, batching, once
 from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
 from tests.processes import until
 
@@ -34,20 +41,27 @@ async def core_worker(settings: Settings, folder: Path) -> Service:
     )
 
 
-async def kill(supervisor: Supervisor, victim: str) -> None:
-    """Kill a service once it is there: it may have ended by itself and be on its way back."""
-    await until(lambda: any(status.ready for status in supervisor.status() if status.service == victim))
-    (pid,) = [status.pid for status in supervisor.status() if status.service == victim]
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+@dataclass
+class Outages:
+    """An installation whose Temporal server and core worker are processes that can be killed, and its batches."""
+
+    batching: Batching
+    supervisor: Supervisor
+
+    async def kill(self, victim: str) -> None:
+        """Kill a service once it is there: it may have ended by itself and be on its way back."""
+        await until(lambda: any(status.ready for status in self.supervisor.status() if status.service == victim))
+        (pid,) = [status.pid for status in self.supervisor.status() if status.service == victim]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(postgres: str) -> None:
-    events: list[Event] = []
+@pytest.fixture
+async def outages(postgres: str) -> AsyncIterator[Outages]:
     with TemporaryDirectory(prefix="standfast-test-") as name:
         folder = Path(name)
         server = TemporalServer(folder / "temporal", port=free_port(), ui_port=free_port())
-        async with Supervisor(folder / "logs", events.append) as supervisor:
+        async with Supervisor(folder / "logs", lambda _: None) as supervisor:
             await supervisor.start(server.service())
             settings, owner = await prepare(postgres, server.address, f"t{uuid4().hex[:8]}")
             await supervisor.start(await core_worker(settings, folder))
@@ -55,12 +69,35 @@ async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(post
                 installation = Installation(settings, client, owner)
                 await installation.constrain(CONSTRAINTS)
                 async with batching(installation) as shop:
-                    tickets = [automatic(number) for number in range(24)]
-                    batch_id = await shop.start(tickets, pace=Pace(at_once=4))
-                    for victim, ended in (("core", 1), ("temporal", 8)):
-                        await shop.until_ended(batch_id, ended)
-                        await kill(supervisor, victim)
-                    assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
-                    assert shop.executed(tickets) == once(tickets)
-                    await shop.replay(batch_id)
-    assert {event.service for event in events if event.exit_status == -signal.SIGKILL} == {"core", "temporal"}
+                    yield Outages(shop, supervisor)
+
+
+async def test_a_batch_goes_on_when_its_worker_and_then_temporal_are_killed(outages: Outages) -> None:
+    shop, tickets = outages.batching, [automatic(number) for number in range(24)]
+    batch_id = await shop.start(tickets, pace=Pace(at_once=4))
+    for victim, ended in (("core", 1), ("temporal", 8)):
+        await shop.until_ended(batch_id, ended)
+        await outages.kill(victim)
+    assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+    assert shop.executed(tickets) == once(tickets)
+    await shop.replay(batch_id)
+
+
+async def test_questions_that_reach_a_worker_before_its_tasks_do_no_harm(outages: Outages) -> None:
+    shop, tickets = outages.batching, [automatic(number) for number in range(32)]
+    batch_id = await shop.start(tickets, pace=Pace(at_once=4))
+
+    async def ask() -> None:
+        while True:
+            with suppress(ServiceUnavailable):
+                await shop.batches.progress(batch_id)
+
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(ask()) for _ in range(2)]
+        for ended in (4, 16):
+            await shop.until_ended(batch_id, ended)
+            await outages.kill("core")
+        assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
+        for one in asking:
+            one.cancel()
+    await shop.replay(batch_id)

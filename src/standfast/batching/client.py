@@ -21,7 +21,7 @@ from standfast.settings import Settings
 from standfast.storage.external import external_storage
 from standfast.store.databases import Databases
 from standfast.ticket import Ticket
-from standfast.translation import ANSWER, translated
+from standfast.translation import ANSWER, asked, translated
 
 _ID_DIGITS = 16  # of the content's digest
 _PAUSE = steps.BATCH_GATHER.total_seconds()  # between two questions how far it is: numbers change no sooner...
@@ -126,9 +126,10 @@ class Batches:
             UnknownBatch: no such batch.
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
+        handle = self._handle(batch_id)
         with self._translated(batch_id):
-            status = (await self._handle(batch_id).describe()).status
-            progress = await self._handle(batch_id).query(BatchWorkflow.progress, rpc_timeout=ANSWER)
+            status = (await handle.describe()).status
+            progress = await asked(lambda: handle.query(BatchWorkflow.progress, rpc_timeout=ANSWER))
             if status not in _STOPPED:
                 return progress
             reason = await self._reason(batch_id)
