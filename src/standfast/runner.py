@@ -53,7 +53,7 @@ class InStep(WorkflowInstance):
 
     def _is_ahead(self, act: WorkflowActivation) -> bool:
         began, events = act.timestamp.ToNanoseconds(), act.history_length
-        without_task = began == self._began and events > self._events
+        without_task = not act.is_replaying and began == self._began and events > self._events
         self._began, self._events = began, events
         self._in_step = self._in_step or self._open
         if not act.is_replaying:

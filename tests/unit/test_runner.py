@@ -77,6 +77,10 @@ def test_events_that_wait_for_a_task_are_not_run_for_a_query() -> None:
     assert not answered(*loaded(), run(LATER, 2, 14))
 
 
+def test_what_has_happened_is_run_again_whatever_the_resolution_of_its_times() -> None:
+    assert answered(*loaded(), run(LATER, 2, 14, replay=True))
+
+
 def test_nor_are_those_of_a_task_that_another_worker_has() -> None:
     tail = run(LATER, 3, 14)
     assert answered(*loaded(), tail)  # may be a task of this worker
