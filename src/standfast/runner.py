@@ -1,4 +1,4 @@
-"""How workers run the code of workflows: in the SDK's sandbox, and never ahead of Temporal.
+"""How workers run the code of workflows: as the SDK does, but never ahead of Temporal.
 
 A worker that does not know a workflow loads its history for a query. If events wait there for a workflow task that has
 not begun, or that a worker had which died, the SDK's core (1.35) runs the code over them, too, keeps what came of it,
@@ -12,18 +12,27 @@ from typing import Any
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.converter import SerializationContext, StorageDriverStoreContext
-from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import Info
 
 from standfast.translation import AHEAD
 
-_ALONE = "legacy_query"  # what the SDK calls a query that comes without a task
+ALONE = "legacy_query"
+"""What the SDK calls a query that comes without a task."""
 
 
 @dataclass(frozen=True)
-class Runner(SandboxedWorkflowRunner):
+class SandboxedRunner(SandboxedWorkflowRunner):
     """Runs workflows as the SDK does, but not ahead of their tasks."""
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """See the base class."""
+        return InStep(super().create_instance(det))
+
+
+class UnsandboxedRunner(UnsandboxedWorkflowRunner):
+    """The same for workflows that ask for no sandbox."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """See the base class."""
@@ -64,7 +73,7 @@ class InStep(WorkflowInstance):
 
     def _is_ahead_for(self, queries: list[str]) -> bool:
         self._in_step = self._in_step or not self._open
-        return _ALONE in queries and not self._in_step
+        return ALONE in queries and not self._in_step
 
     def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
         return self._instance.get_serialization_context(command_info)

@@ -22,7 +22,7 @@ from standfast.boundary import Boundary
 from standfast.deployment import Deployments
 from standfast.errors import ServiceUnavailable, StandfastError
 from standfast.retention import namespaces
-from standfast.runner import Runner
+from standfast.runner import SandboxedRunner, UnsandboxedRunner
 from standfast.settings import Deployment, Settings
 from standfast.steps import Pool
 from standfast.storage.external import external_storage
@@ -102,7 +102,8 @@ def build(pool: Pool, client: Client, served: Registrations, deployment: Deploym
         workflows=served.workflows,
         activities=served.activities,
         interceptors=[Boundary()],
-        workflow_runner=Runner(),
+        workflow_runner=SandboxedRunner(),
+        unsandboxed_workflow_runner=UnsandboxedRunner(),
         deployment_config=_version(deployment),
         max_cached_workflows=_REMEMBERED,
         max_concurrent_activities=_ACTIVITIES,
