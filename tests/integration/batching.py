@@ -22,7 +22,7 @@ from standfast.decision import DecisionVerdict
 from standfast.errors import UnknownTicket
 from standfast.ticket import Ticket
 from standfast.view import TicketView
-from tests.integration.installation import Installation
+from tests.integration.installation import Installation, runs
 from tests.processes import LIMIT, eventually
 
 
@@ -60,14 +60,8 @@ class Batching:
         return [result async for result in self.batches.results(batch_id)]
 
     async def runs(self, batch_id: str) -> list[WorkflowHistory]:
-        """Return the histories of the batch's workflow, newest run first; lists of workflows lag behind."""
-        runs: list[WorkflowHistory] = []
-        workflow, run_id = batch.workflow_id(batch_id), ""
-        while not runs or run_id:
-            history = await self.temporal.get_workflow_handle(workflow, run_id=run_id).fetch_history()
-            runs.append(history)
-            run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
-        return runs
+        """Return the histories of the batch's workflow, newest run first."""
+        return await runs(self.temporal, batch.workflow_id(batch_id))
 
     async def scheduled(self, batch_id: str) -> AsyncIterator[str]:
         """Yield the activities of the batch's newest run, in their order."""

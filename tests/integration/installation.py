@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from standfast import cluster, worker
@@ -183,3 +183,13 @@ async def exists(temporal: Client, workflow_id: str) -> bool:
             raise
         return False
     return True
+
+
+async def runs(temporal: Client, workflow_id: str) -> list[WorkflowHistory]:
+    """Return the histories of a workflow's runs, newest first; lists of workflows lag behind."""
+    found: list[WorkflowHistory] = []
+    run_id = ""
+    while not found or run_id:
+        found.append(await temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history())
+        run_id = found[-1].events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+    return found

@@ -27,7 +27,8 @@ from standfast.steps import Pool
 from standfast.store.databases import Databases
 from standfast.view import TicketView
 from standfast.workflow import TicketWorkflow
-from tests.integration.installation import CONSTRAINTS, Installation, prepare, serving
+from tests.integration.installation import CONSTRAINTS, Installation, prepare, runs, serving
+from tests.processes import eventually
 
 APPROVE, REVISE = DecisionVerdict.APPROVE, DecisionVerdict.REVISE
 TIME_SKIPPING = ("frontend.WorkflowTimeSkippingEnabled=true",)
@@ -150,11 +151,13 @@ async def test_a_ticket_that_is_planned_often_continues_as_new_and_remembers_eve
         assert shop.query("SELECT count(*) FROM shop.refunds WHERE order_id = 1002") == [(1,)]
 
         temporal = await cluster.connect(shop.settings)
-        runs = [run async for run in temporal.list_workflows(f'WorkflowId = "{workflow_id}"')]
-        assert len(runs) > 3
-        assert max(run.history_length for run in runs) < 80
+        histories = await runs(temporal, workflow_id)
+        assert len(histories) > 3
+        assert max(len(history.events) for history in histories) < 80
 
-        assert [row.workflow_id for row in await shop.client.lists.tickets()] == [workflow_id]
+        (listed,) = await eventually(lambda: shop.client.lists.tickets([State.DONE]), bool)
+        assert [listed] == await shop.client.lists.tickets()
+        assert listed.workflow_id == workflow_id
         timeline = await shop.client.history(workflow_id)
         assert [entry.step for entry in timeline].count("execution") == 1
         assert sum(entry.what == "update decide" for entry in timeline) == 4
@@ -205,8 +208,7 @@ async def test_an_approval_survives_the_change_of_runs(home: Path, postgres: str
         assert outcome.execution is not None
         assert outcome.execution.approved_by == ("ben@example.com", "cleo@example.com")
         temporal = await cluster.connect(shop.settings)
-        runs = [run async for run in temporal.list_workflows(f'WorkflowId = "{workflow_id}"')]
-        assert len(runs) == 3
+        assert len(await runs(temporal, workflow_id)) == 3
 
 
 def test_a_deadline_of_no_time_is_refused() -> None:
