@@ -165,10 +165,9 @@ class Standfast:
             UnknownTicket: no such ticket.
             ServiceUnavailable: Temporal, or every core worker, is away.
         """
-        handle = self._handle(workflow_id)
         with self._translated(workflow_id):
             try:
-                return await asked(lambda: handle.query(TicketWorkflow.view, rpc_timeout=ANSWER))
+                return await asked(self._handle(workflow_id), TicketWorkflow.view.__name__, TicketView)
             except (WorkflowQueryFailedError, RPCError):
                 await self._explain(workflow_id)
                 raise

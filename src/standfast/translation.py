@@ -1,14 +1,16 @@
 """Temporal's errors in our words, for everybody who asks it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import (
+    WorkflowExecutionStatus,
+    WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -20,15 +22,17 @@ from standfast.errors import DecisionUnheard, InvalidInput, ServiceUnavailable, 
 
 ANSWER = timedelta(seconds=10)
 """How long a worker may take to answer for a workflow."""
-AHEAD = "a workflow task is about to begin; ask again in a moment"
-"""What a query is told that would have run its workflow ahead of Temporal, see `standfast.runner`."""
+AHEAD = "a workflow task is under way; ask again in a moment"
+"""What a query is told that may have run its workflow ahead of Temporal, see `standfast.runner`."""
+ENDED = ":ended"
+"""Follows the name of a query to a workflow that has ended, and gets no task any more."""
 _MOMENT = 0.25  # seconds
 
 Answer = TypeVar("Answer")
 
 
-async def asked(query: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Return a workflow's answer to a query, which is sent again while a workflow task is about to begin.
+async def asked(handle: WorkflowHandle[Any, Any], query: str, answer: type[Answer]) -> Answer:
+    """Return a workflow's answer to a query, which is sent again while a workflow task is under way.
 
     Raises:
         WorkflowQueryFailedError: the workflow can't answer.
@@ -37,11 +41,16 @@ async def asked(query: Callable[[], Awaitable[Answer]]) -> Answer:
     patience = monotonic() + ANSWER.total_seconds()
     while True:
         try:
-            return await query()
+            answered: Answer = await handle.query(query, result_type=answer, rpc_timeout=ANSWER)
         except WorkflowQueryFailedError as error:
             if AHEAD not in str(error) or monotonic() > patience:
                 raise
-        await asyncio.sleep(_MOMENT)
+        else:
+            return answered
+        if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+            await asyncio.sleep(_MOMENT)
+        else:
+            query = query.removesuffix(ENDED) + ENDED
 
 
 @contextmanager

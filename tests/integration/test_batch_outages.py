@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +13,8 @@ from uuid import uuid4
 import pytest
 
 from standfast import cluster
-from standfast.batch import Pace, TicketState
+from standfast.batch import Pace, Progress, TicketState
 from standfast.client import Standfast
-from standfast.errors import ServiceUnavailable
 from standfast.local import configuration, readiness
 from standfast.local.ports import free_port
 from standfast.local.supervisor import Service, Supervisor
@@ -87,17 +85,15 @@ async def test_questions_that_reach_a_worker_before_its_tasks_do_no_harm(outages
     shop, tickets = outages.batching, [automatic(number) for number in range(32)]
     batch_id = await shop.start(tickets, pace=Pace(at_once=4))
 
-    async def ask() -> None:
-        while True:
-            with suppress(ServiceUnavailable):
-                await shop.batches.progress(batch_id)
+    async def follow() -> Progress:
+        return [progress async for progress in shop.batches.follow(batch_id)][-1]
 
-    async with asyncio.TaskGroup() as group:
-        asking = [group.create_task(ask()) for _ in range(2)]
+    async with asyncio.TaskGroup() as asking:
+        followers = [asking.create_task(follow()) for _ in range(4)]
         for ended in (4, 16):
             await shop.until_ended(batch_id, ended)
             await outages.kill("core")
-        assert (await shop.end(batch_id)).states == {TicketState.DONE: len(tickets)}
-        for one in asking:
-            one.cancel()
+    for follower in followers:
+        assert follower.result().states == {TicketState.DONE: len(tickets)}
+    assert shop.executed(tickets) == once(tickets)
     await shop.replay(batch_id)

@@ -129,7 +129,7 @@ class Batches:
         handle = self._handle(batch_id)
         with self._translated(batch_id):
             status = (await handle.describe()).status
-            progress = await asked(lambda: handle.query(BatchWorkflow.progress, rpc_timeout=ANSWER))
+            progress = await asked(handle, BatchWorkflow.progress.__name__, Progress)
             if status not in _STOPPED:
                 return progress
             reason = await self._reason(batch_id)
